@@ -1,0 +1,82 @@
+# CUDA is compiled where it can be: with the machine's toolkit, else with nvcc from PyPI (scripts/setup.sh installs it
+# and names it in CUDACXX). Sets ZO2_HAVE_CUDA, and defines
+#   zo2::nvtx          NVTX 3 (headers only); ZO2_HAVE_NVTX where they are found, so always link it
+#   zo2::cudart        LibTorch's CUDA runtime, with CUDA on: a process must have one runtime, whatever compiled it
+#   zo2_runtime_cuda   src/runtime/cuda, with CUDA on
+set(ZO2_CUDA_ARCHITECTURES "80-real;86-real;89-real;90" CACHE STRING
+  "A100, RTX 30, RTX 40, H100; newer ones start from the last one's PTX")
+cmake_path(SET cuda_wheel NORMALIZE ${ZO2_TORCH_DIR}/../nvidia/cu13)
+
+# Finds nvcc and tries it. Leaves the reason in ZO2_CUDA_OFF_BECAUSE when CUDA is impossible.
+macro(zo2_find_cuda)
+  unset(ZO2_CUDA_OFF_BECAUSE)
+  if(CMAKE_CUDA_COMPILER)
+    set(ZO2_NVCC ${CMAKE_CUDA_COMPILER})
+  else()
+    unset(CMAKE_CUDA_COMPILER CACHE)  # a failure of an earlier configuration
+    find_program(ZO2_NVCC NAMES "$ENV{CUDACXX}" nvcc HINTS $ENV{CUDA_HOME} PATHS /usr/local/cuda PATH_SUFFIXES bin NO_CACHE)
+  endif()
+  find_file(ZO2_CUDART NAMES libcudart.so.13 PATHS ${cuda_wheel}/lib NO_DEFAULT_PATH NO_CACHE)
+  if(NOT EXISTS ${ZO2_TORCH_DIR}/lib/libtorch_cuda.so OR NOT ZO2_CUDART)
+    set(ZO2_CUDA_OFF_BECAUSE "the torch wheel in ${ZO2_TORCH_DIR} is not one for CUDA 13")
+  elseif(NOT ZO2_NVCC)
+    set(ZO2_CUDA_OFF_BECAUSE "there is no nvcc; scripts/setup.sh installs one")
+  else()
+    file(STRINGS ${cuda_wheel}/include/cuda.h version REGEX "^#define CUDA_VERSION ")
+    string(REGEX REPLACE ".* ([0-9]+)0([0-9])0$" "\\1.\\2" version "${version}")  # 13000 is 13.0
+    execute_process(COMMAND ${ZO2_NVCC} --version OUTPUT_VARIABLE nvcc_says ERROR_QUIET)
+    if(nvcc_says MATCHES "release ${version},")
+      set(ENV{CUDACXX} ${ZO2_NVCC})
+      set(CMAKE_CUDA_ARCHITECTURES ${ZO2_CUDA_ARCHITECTURES})
+      check_language(CUDA)
+      if(NOT CMAKE_CUDA_COMPILER)
+        set(ZO2_CUDA_OFF_BECAUSE "${ZO2_NVCC} compiles nothing here: see CMakeFiles/CMakeConfigureLog.yaml")
+      endif()
+    else()
+      set(ZO2_CUDA_OFF_BECAUSE "${ZO2_NVCC} is not of CUDA ${version}, which LibTorch is built with")
+    endif()
+  endif()
+endmacro()
+
+set(ZO2_HAVE_CUDA OFF)
+if(NOT ZO2_CUDA)
+  message(STATUS "CUDA: off (ZO2_CUDA=${ZO2_CUDA})")
+else()
+  include(CheckLanguage)
+  zo2_find_cuda()
+  if(NOT ZO2_CUDA_OFF_BECAUSE)
+    set(ZO2_HAVE_CUDA ON)
+  elseif(ZO2_CUDA STREQUAL "AUTO")
+    message(STATUS "CUDA: off (${ZO2_CUDA_OFF_BECAUSE})")
+  else()
+    message(FATAL_ERROR "ZO2_CUDA=${ZO2_CUDA}, but ${ZO2_CUDA_OFF_BECAUSE}")
+  endif()
+endif()
+
+if(ZO2_HAVE_CUDA)
+  enable_language(CUDA)
+  message(STATUS "CUDA: on (${CMAKE_CUDA_COMPILER}, for ${CMAKE_CUDA_ARCHITECTURES})")
+  set(CMAKE_CUDA_STANDARD 20)
+  set(CMAKE_CUDA_STANDARD_REQUIRED ON)
+  set(CMAKE_CUDA_RUNTIME_LIBRARY None)
+
+  add_library(zo2_cudart SHARED IMPORTED)
+  set_target_properties(zo2_cudart PROPERTIES IMPORTED_LOCATION ${ZO2_CUDART})
+  target_include_directories(zo2_cudart SYSTEM INTERFACE ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES})
+  add_library(zo2::cudart ALIAS zo2_cudart)
+
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/runtime/cuda/*.cu ${CMAKE_SOURCE_DIR}/src/runtime/cuda/*.cpp)
+  add_library(zo2_runtime_cuda STATIC ${sources})
+  target_include_directories(zo2_runtime_cuda PUBLIC ${CMAKE_SOURCE_DIR}/src)
+  target_link_libraries(zo2_runtime_cuda PUBLIC zo2::noise zo2::nvtx zo2::cudart)
+endif()
+
+find_path(ZO2_NVTX_INCLUDE nvtx3/nvToolsExt.h PATHS ${cuda_wheel}/include ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES}
+  NO_DEFAULT_PATH NO_CACHE)
+add_library(zo2_nvtx INTERFACE)
+if(ZO2_NVTX_INCLUDE)
+  target_include_directories(zo2_nvtx SYSTEM INTERFACE ${ZO2_NVTX_INCLUDE})
+  target_compile_definitions(zo2_nvtx INTERFACE ZO2_HAVE_NVTX)
+  target_link_libraries(zo2_nvtx INTERFACE ${CMAKE_DL_LIBS})
+endif()
+add_library(zo2::nvtx ALIAS zo2_nvtx)

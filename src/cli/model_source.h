@@ -1,0 +1,28 @@
+// Where a command's model comes from: a Hugging Face folder, or a known name with random weights.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+
+#include "model/config.h"
+#include "store/host_weights.h"
+#include "store/safetensors.h"
+
+namespace zo2 {
+
+struct ModelSource {
+  ModelConfig config;
+  std::optional<Checkpoint> checkpoint;  // none: random weights
+
+  // Fills weights from the checkpoint, or at random by the seed.
+  void fill(HostWeights& weights, uint64_t seed) const;
+};
+
+// `model` is a folder with config.json and safetensors, or a name such as opt-125m. Throws UsageError or IoError.
+ModelSource open_model(const std::string& model);
+
+// Throws UsageError for a device that this build or machine does not have.
+void require_cpu(const std::string& device);
+
+}  // namespace zo2

@@ -1,0 +1,124 @@
+#include "experiment/environment.h"
+
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "base/error.h"
+#include "base/sha256.h"
+#include "experiment/process.h"
+
+namespace zo2 {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string after_colon(const char* path, std::string_view name) {
+  std::ifstream stream(path);
+  std::string line;
+  while (std::getline(stream, line)) {
+    if (!line.starts_with(name)) continue;
+    const size_t start = line.find_first_not_of(" \t", line.find(':') + 1);
+    return start == std::string::npos ? "unknown" : line.substr(start);
+  }
+  return "unknown";
+}
+
+std::string kernel() {
+  utsname names{};
+  if (uname(&names) != 0) return "unknown";
+  return fmt::format("{} {} {}", names.sysname, names.release, names.machine);
+}
+
+std::string first_line_of(const std::string& command) {
+  const std::unique_ptr<FILE, int (*)(FILE*)> pipe(popen(command.c_str(), "r"), pclose);
+  char line[256] = "";
+  if (!pipe || std::fgets(line, sizeof line, pipe.get()) == nullptr) return "";
+  std::string text = line;
+  while (!text.empty() && text.back() == '\n') text.pop_back();
+  return text;
+}
+
+std::string quoted_for_shell(const std::string& text) {
+  std::string quoted = "'";
+  for (const char c : text) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return quoted + "'";
+}
+
+// The commit of the source tree that the program lies in, "-dirty" behind it when files differ; else what was baked in.
+std::string git_commit(const fs::path& program) {
+  const std::string git = "git -C " + quoted_for_shell(program.parent_path().string()) + " ";
+  const std::string commit = first_line_of(git + "cat-file -e HEAD:src/experiment 2>/dev/null && " + git +
+                                           "describe --always --dirty --abbrev=40 --exclude='*' 2>/dev/null");
+  if (!commit.empty()) return commit;
+#ifdef ZO2_GIT_COMMIT
+  return ZO2_GIT_COMMIT;
+#else
+  return "unknown";
+#endif
+}
+
+std::string compile_flags() {
+#ifdef ZO2_CXX_FLAGS
+  return ZO2_CXX_FLAGS;
+#else
+  return "unknown";
+#endif
+}
+
+std::string build_kind() {
+#if defined(__SANITIZE_ADDRESS__)
+  return "address sanitizer";
+#elif defined(__SANITIZE_THREAD__)
+  return "thread sanitizer";
+#elif defined(__OPTIMIZE__)
+  return "optimised";
+#else
+  return "not optimised";
+#endif
+}
+
+std::string compiler() {
+#ifdef __clang__
+  return "clang " __clang_version__;
+#else
+  return "gcc " __VERSION__;
+#endif
+}
+
+int64_t memory_bytes() { return static_cast<int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGESIZE); }
+
+}  // namespace
+
+Json describe_environment(const fs::path& program) {
+  return {{"cpu_model", after_colon("/proc/cpuinfo", "model name")},
+          {"cores", std::thread::hardware_concurrency()},
+          {"memory_bytes", memory_bytes()},
+          {"kernel", kernel()},
+          {"compiler", compiler()},
+          {"compile_flags", compile_flags()},
+          {"build", build_kind()},
+          {"git_commit", git_commit(program)},
+          {"binary_sha256", sha256_hex_of_file(program)}};
+}
+
+fs::path experiments_folder() {
+  std::vector<fs::path> candidates;
+  if (const char* set = std::getenv("ZO2_EXPERIMENTS")) candidates.emplace_back(set);
+  const fs::path beside = self_executable().parent_path();
+  candidates.insert(candidates.end(), {"experiments", beside / "experiments", beside.parent_path() / "experiments"});
+  std::string looked;
+  for (const fs::path& candidate : candidates) {
+    if (fs::is_directory(candidate / "reference")) return candidate;
+    looked += (looked.empty() ? "" : ", ") + candidate.string();
+  }
+  throw IoError(fmt::format("cannot find the folder experiments/ (looked for {}); set ZO2_EXPERIMENTS", looked));
+}
+
+}  // namespace zo2

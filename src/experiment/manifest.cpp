@@ -1,0 +1,243 @@
+#include "experiment/manifest.h"
+
+#include <algorithm>
+#include <functional>
+
+#include "base/error.h"
+#include "experiment/config_schema.h"
+#include "experiment/manifest_reader.h"
+#include "experiment/slug.h"
+#include "model/config.h"
+
+namespace zo2 {
+namespace {
+
+void overlay(Settings& settings, const Settings& over) {
+  for (const auto& [key, setting] : over) settings[key] = setting;
+}
+
+void merge(ManifestBody& body, const ManifestBody& over) {
+  overlay(body.defaults, over.defaults);
+  for (const Axis& axis : over.matrix) {
+    const auto old = std::ranges::find(body.matrix, axis.name, &Axis::name);
+    if (old == body.matrix.end()) {
+      body.matrix.push_back(axis);
+    } else {
+      *old = axis;
+    }
+  }
+  body.exclude.insert(body.exclude.end(), over.exclude.begin(), over.exclude.end());
+  if (over.expect) body.expect = over.expect;
+  if (over.repeats) body.repeats = over.repeats;
+  if (over.timeout_s) body.timeout_s = over.timeout_s;
+}
+
+// The file with what it extends merged below it. `chain` holds the files being read, to find cycles.
+ManifestFile read_with_parents(const std::filesystem::path& path, std::vector<std::filesystem::path>& chain,
+                               Problems& problems) {
+  ManifestFile file = read_manifest_file(path, problems);
+  if (!file.extends) return file;
+  chain.push_back(std::filesystem::weakly_canonical(path));
+  const std::filesystem::path parent_path = (path.parent_path() / *file.extends).lexically_normal();
+  if (std::ranges::find(chain, std::filesystem::weakly_canonical(parent_path)) != chain.end()) {
+    problems.add(file.extends_where, fmt::format("extends: {} leads back to itself", *file.extends));
+    return file;
+  }
+  ManifestFile merged;
+  try {
+    merged = read_with_parents(parent_path, chain, problems);
+  } catch (const IoError& error) {
+    problems.add(file.extends_where, fmt::format("extends: {}", error.what()));
+    return file;
+  }
+  if (file.name) merged.name = file.name;
+  merge(merged.body, file.body);
+  for (const auto& [name, body] : file.variants) merge(merged.variants[name], body);
+  return merged;
+}
+
+// Values that are fine alone and impossible together, or that only a model can judge.
+class CellChecker {
+ public:
+  CellChecker(Position manifest, Problems& problems) : manifest_(std::move(manifest)), problems_(problems) {}
+
+  void check(const Settings& given, const Json& config) {
+    given_ = &given;
+    const auto integer = [&](std::string_view key) { return config_at(config, key).get<int64_t>(); };
+    require(integer("train.warmup") < integer("train.steps"), {"train.warmup", "train.steps"},
+            fmt::format("train.warmup {} leaves nothing of train.steps {} to measure", integer("train.warmup"),
+                        integer("train.steps")));
+    require(integer("method.writeback_every") * integer("method.perturbations") <= 64,
+            {"method.writeback_every", "method.perturbations"},
+            fmt::format("method.writeback_every {} x method.perturbations {} is more than 64 pending entries a visit",
+                        integer("method.writeback_every"), integer("method.perturbations")));
+    const bool from_file = config_at(config, "data.kind") == "tokens";
+    require(!from_file || !config_at(config, "data.path").is_null(), {"data.kind", "data.path"},
+            "data.kind tokens needs data.path");
+    require(!(given.contains("model.path") && !given.at("model.path").value.is_null() && given.contains("model.name")),
+            {"model.path", "model.name"}, "give model.name or model.path, not both");
+    check_model(config);
+  }
+
+ private:
+  void check_model(const Json& config) {
+    if (!config_at(config, "model.path").is_null()) return;
+    ModelConfig model;
+    try {
+      model = model_by_name(config_at(config, "model.name").get<std::string>());
+    } catch (const UsageError& error) {
+      require(false, {"model.name"}, error.what());
+      return;
+    }
+    const int64_t seq = config_at(config, "data.seq").get<int64_t>();
+    require(seq <= model.max_positions, {"data.seq", "model.name"},
+            fmt::format("data.seq {} is longer than the {} positions of {}", seq, model.max_positions, model.name));
+  }
+
+  void require(bool holds, std::initializer_list<std::string> keys, const std::string& message) {
+    if (holds) return;
+    const Position* where = &manifest_;
+    for (const std::string& key : keys) {
+      if (problems_.poisoned(key)) return;
+      const auto setting = given_->find(key);
+      if (setting != given_->end() && where == &manifest_) where = &setting->second.where;
+    }
+    problems_.add(*where, message);
+  }
+
+  Position manifest_;
+  Problems& problems_;
+  const Settings* given_ = nullptr;
+};
+
+// Calls `function` with the settings of every combination of choices, the last axis fastest.
+void each_combination(const std::vector<Axis>& axes, size_t index, const Settings& settings,
+                      const std::function<void(const Settings&)>& function) {
+  if (index == axes.size()) {
+    function(settings);
+    return;
+  }
+  for (const Settings& choice : axes[index].choices) {
+    Settings combined = settings;
+    overlay(combined, choice);
+    each_combination(axes, index + 1, combined, function);
+  }
+}
+
+void refuse_shared_keys(const std::vector<Axis>& axes, Problems& problems) {
+  std::map<std::string, std::string> owner;
+  for (const Axis& axis : axes) {
+    for (const Settings& choice : axis.choices) {
+      for (const auto& [key, setting] : choice) {
+        const auto [found, fresh] = owner.emplace(key, axis.name);
+        if (fresh || found->second == axis.name) continue;
+        problems.add(setting.where, fmt::format("matrix: '{}' is set by axis '{}' and by axis '{}'", key, found->second,
+                                                axis.name));
+      }
+    }
+  }
+}
+
+Json condition_json(const Condition& where) {
+  Json json = Json::object();
+  for (const auto& [key, values] : where) json[key] = values;
+  return json;
+}
+
+}  // namespace
+
+bool matches(const Condition& where, const Json& config) {
+  return std::ranges::all_of(where, [&](const auto& condition) {
+    return std::ranges::find(condition.second, config_at(config, condition.first)) != condition.second.end();
+  });
+}
+
+Experiment load_experiment(const std::filesystem::path& path, const ManifestOptions& options) {
+  Problems problems;
+  std::vector<std::filesystem::path> chain;
+  ManifestFile file = read_with_parents(path, chain, problems);
+  ManifestBody& body = file.body;
+  if (!options.variant.empty()) {
+    const auto variant = file.variants.find(options.variant);
+    if (variant != file.variants.end()) {
+      merge(body, variant->second);
+    } else {
+      std::vector<std::string> known;
+      for (const auto& entry : file.variants) known.push_back(entry.first);
+      problems.add({path.string(), 1, 1}, fmt::format("no variant '{}'; known: {}", options.variant,
+                                                      known.empty() ? "none" : fmt::format("{}", fmt::join(known, ", "))));
+    }
+  }
+  Settings overrides;
+  for (const std::string& text : options.overrides) read_override(text, overrides, problems);
+  std::erase_if(body.matrix, [&](const Axis& axis) { return axis.choices.empty() || overrides.contains(axis.name); });
+  refuse_shared_keys(body.matrix, problems);
+
+  Experiment experiment;
+  experiment.manifest = {.name = file.name.value_or(path.stem().string()),
+                         .defaults = body.defaults,
+                         .matrix = body.matrix,
+                         .exclude = body.exclude,
+                         .expect = body.expect.value_or(std::vector<Expectation>{}),
+                         .repeats = body.repeats.value_or(1),
+                         .timeout_s = body.timeout_s.value_or(0)};
+  CellChecker checker({path.string(), 1, 1}, problems);
+  std::set<std::string> hashes;
+  each_combination(body.matrix, 0, body.defaults, [&](const Settings& combination) {
+    Settings given = combination;
+    overlay(given, overrides);
+    Cell cell;
+    cell.config = default_config();
+    for (const auto& [key, setting] : given) config_set(cell.config, key, setting.value);
+    if (!config_at(cell.config, "model.path").is_null()) config_set(cell.config, "model.name", nullptr);
+    for (const Exclusion& exclusion : body.exclude) {
+      if (!cell.skip_reason && matches(exclusion.where, cell.config)) cell.skip_reason = exclusion.reason;
+    }
+    if (!cell.skip_reason) checker.check(given, cell.config);
+    cell.config_hash = config_hash(cell.config);
+    if (hashes.insert(cell.config_hash).second) experiment.cells.push_back(std::move(cell));
+  });
+  problems.throw_if_any();
+  assign_slugs(experiment.cells);
+  return experiment;
+}
+
+Json to_json(const Experiment& experiment) {
+  Json cells = Json::array();
+  for (const Cell& cell : experiment.cells) {
+    Json json{{"slug", cell.slug}, {"config_hash", cell.config_hash}, {"folder", cell.folder_name()}};
+    if (cell.skip_reason) json["skipped"] = *cell.skip_reason;
+    cells.push_back(std::move(json));
+  }
+  Json expect = Json::array();
+  for (const Expectation& expectation : experiment.manifest.expect) {
+    Json json{{"where", condition_json(expectation.where)}, {"metric", expectation.metric},
+              {"source", expectation.source}};
+    if (expectation.at_most) json["at_most"] = *expectation.at_most;
+    if (expectation.at_least) json["at_least"] = *expectation.at_least;
+    expect.push_back(std::move(json));
+  }
+  return {{"schema", 1},
+          {"name", experiment.manifest.name},
+          {"repeats", experiment.manifest.repeats},
+          {"cells", std::move(cells)},
+          {"expect", std::move(expect)}};
+}
+
+std::vector<Expectation> expectations_from_json(const Json& experiment) {
+  std::vector<Expectation> list;
+  for (const Json& json : experiment.value("expect", Json::array())) {
+    Expectation expectation;
+    expectation.metric = json.at("metric").get<std::string>();
+    expectation.source = json.value("source", "");
+    if (json.contains("at_most")) expectation.at_most = json["at_most"].get<double>();
+    if (json.contains("at_least")) expectation.at_least = json["at_least"].get<double>();
+    for (const auto& [key, values] : json.at("where").items()) {
+      expectation.where[key] = values.get<std::vector<Json>>();
+    }
+    list.push_back(std::move(expectation));
+  }
+  return list;
+}
+
+}  // namespace zo2

@@ -1,0 +1,70 @@
+#include "experiment/metrics.h"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <cmath>
+
+#include "base/bytes.h"
+
+namespace zo2 {
+namespace {
+
+constexpr std::array kMetrics{
+    Metric{"tokens_per_s", "tok/s", Better::higher,
+           "batch x seq x steps / time of the window after warm-up; a token counts once a step"},
+    Metric{"forward_tokens_per_s", "tok/s", Better::higher, "the same, counting each forward pass"},
+    Metric{"tokens_per_s_paper", "tok/s", Better::higher,
+           "ZO2's own figure: mean of the steps' rates over the last half of the steps"},
+    Metric{"step_ms_p50", "ms", Better::lower, "median time between the ends of steps, in the window"},
+    Metric{"step_ms_p90", "ms", Better::lower, "90th percentile of the same"},
+    Metric{"wall_s", "s", Better::lower, "life of the repeat's process"},
+    Metric{"arena_bytes", "bytes", Better::lower, "the one device allocation, measured (planned, when projected)"},
+    Metric{"arena_planned_bytes", "bytes", Better::lower, "the arena as the plan has it"},
+    Metric{"tile_bytes", "bytes", Better::neither, "largest tile"},
+    Metric{"slots", "", Better::neither, "pieces of the upload ring"},
+    Metric{"resident_bytes", "bytes", Better::neither, "weights that stay on the device"},
+    Metric{"host_bytes", "bytes", Better::lower, "weights in host memory"},
+    Metric{"upload_bytes_per_step", "bytes", Better::lower, "host to device, mean over a write-back period"},
+    Metric{"download_bytes_per_step", "bytes", Better::lower, "device to host, mean over a write-back period"},
+    Metric{"host_rss_peak_bytes", "bytes", Better::lower, "peak resident set of the repeat's process"},
+    Metric{"nvml_step_peak_bytes", "bytes", Better::lower, "most device memory in use (NVML) at the ends of steps"},
+    Metric{"nvml_projected_bytes", "bytes", Better::lower,
+           "nvml_step_peak_bytes as the hardware description forecasts it; projected records only"},
+    Metric{"loss_first", "", Better::lower, "mean of loss_plus and loss_minus, first step"},
+    Metric{"loss_last", "", Better::lower, "the same, last step"},
+    Metric{"gradient_nonzero_fraction", "", Better::higher, "share of steps with a finite, non-zero gradient"},
+    Metric{"parameters", "", Better::neither, "elements of all parameters; a tied table counts once"},
+};
+
+std::string with_separators(double value) {
+  std::string digits = fmt::format("{:.0f}", value);
+  const size_t first = digits[0] == '-' ? 1 : 0;
+  for (size_t i = digits.size(); i > first + 3;) {
+    i -= 3;
+    digits.insert(i, ",");
+  }
+  return digits;
+}
+
+}  // namespace
+
+std::span<const Metric> metric_table() { return kMetrics; }
+
+const Metric* find_metric(std::string_view name) {
+  for (const Metric& metric : kMetrics) {
+    if (metric.name == name) return &metric;
+  }
+  return nullptr;
+}
+
+std::string format_metric(const Metric& metric, const Json& value) {
+  const double number = number_from_json(value);
+  if (!std::isfinite(number)) return fmt::format("{}", number);
+  if (metric.unit == "bytes") return format_bytes(static_cast<int64_t>(number));
+  const std::string text = std::fabs(number) >= 1000 || number == std::floor(number) ? with_separators(number)
+                                                                                     : fmt::format("{:.4g}", number);
+  return metric.unit.empty() ? text : fmt::format("{} {}", text, metric.unit);
+}
+
+}  // namespace zo2

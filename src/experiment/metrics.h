@@ -1,0 +1,29 @@
+// The metric table: what every figure in a record is, in which unit, and which direction is better. Reports,
+// expectations and the reference page read it; a record holds only names from it.
+#pragma once
+
+#include <span>
+#include <string_view>
+
+#include "base/json.h"
+
+namespace zo2 {
+
+enum class Better : uint8_t { higher, lower, neither };
+
+struct Metric {
+  std::string_view name;
+  std::string_view unit;  // "bytes", "tok/s", "ms", "s", "" for a plain number
+  Better better;
+  std::string_view definition;
+};
+
+std::span<const Metric> metric_table();
+
+// nullptr when there is no such metric.
+const Metric* find_metric(std::string_view name);
+
+// A metric's value as people read it: "1.50 GiB", "1,234 tok/s", "12.3 ms". Accepts the strings of json_number.
+std::string format_metric(const Metric& metric, const Json& value);
+
+}  // namespace zo2

@@ -1,0 +1,199 @@
+#include "experiment/record.h"
+
+#include <algorithm>
+#include <array>
+#include <fstream>
+#include <iterator>
+
+#include "base/error.h"
+
+namespace zo2 {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::array<std::string_view, 9> kStateNames{"ok",          "oom",     "timeout",   "crashed",  "diverged",
+                                                      "interrupted", "skipped", "throttled", "projected"};
+
+Json pairs_json(const std::vector<double>& values) {
+  if (values.size() == 1) return json_number(values[0]);
+  Json list = Json::array();
+  for (double value : values) list.push_back(json_number(value));
+  return list;
+}
+
+std::vector<double> pairs_from_json(const Json& json) {
+  if (!json.is_array()) return {number_from_json(json)};
+  std::vector<double> values;
+  for (const Json& value : json) values.push_back(number_from_json(value));
+  return values;
+}
+
+StepSample step_from_json(const Json& line) {
+  return {.step = line.at("step").get<int64_t>(),
+          .seed = line.at("seed").get<uint64_t>(),
+          .loss_plus = pairs_from_json(line.at("loss_plus")),
+          .loss_minus = pairs_from_json(line.at("loss_minus")),
+          .projected_gradient = pairs_from_json(line.at("projected_gradient")),
+          .step_ms = number_from_json(line.at("step_ms"))};
+}
+
+// Runs `function`, and names `path` when the JSON in it has the wrong shape.
+template <typename Function>
+auto reading(const fs::path& path, Function function) {
+  try {
+    return function();
+  } catch (const Json::exception& error) {
+    throw UsageError(fmt::format("{}: {}", path.string(), error.what()));
+  }
+}
+
+int repeat_number(const fs::path& folder) {
+  const std::string name = folder.filename().string();
+  const bool digits = name.size() > 1 && name.size() < 9 && name[0] == 'r' &&
+                      std::all_of(name.begin() + 1, name.end(), [](char c) { return c >= '0' && c <= '9'; });
+  return digits ? std::stoi(name.substr(1)) : -1;
+}
+
+}  // namespace
+
+std::string_view state_name(State state) { return kStateNames[static_cast<size_t>(state)]; }
+
+State parse_state(std::string_view name) {
+  const auto found = std::ranges::find(kStateNames, name);
+  ZO2_CHECK(found != kStateNames.end(), UsageError, "unknown state '{}'; known are {}", name,
+            fmt::join(kStateNames, ", "));
+  return static_cast<State>(found - kStateNames.begin());
+}
+
+Json to_json(const CellRequest& request) {
+  return {{"schema", kRecordSchema},  {"experiment", request.experiment},   {"slug", request.slug},
+          {"repeat", request.repeat}, {"config_hash", request.config_hash}, {"config", request.config}};
+}
+
+CellRequest read_cell_request(const fs::path& folder) {
+  const fs::path path = folder / "config.json";
+  const Json json = read_json(path);
+  return reading(path, [&] {
+    return CellRequest{.experiment = json.at("experiment").get<std::string>(),
+                       .slug = json.at("slug").get<std::string>(),
+                       .repeat = json.at("repeat").get<int>(),
+                       .config_hash = json.at("config_hash").get<std::string>(),
+                       .config = json.at("config")};
+  });
+}
+
+SampleWriter::SampleWriter(const fs::path& folder) : file_(File::create(folder / "samples.jsonl")) {}
+
+void SampleWriter::write(const StepSample& sample) {
+  write(Json{{"kind", "step"},
+             {"step", sample.step},
+             {"seed", sample.seed},
+             {"loss_plus", pairs_json(sample.loss_plus)},
+             {"loss_minus", pairs_json(sample.loss_minus)},
+             {"projected_gradient", pairs_json(sample.projected_gradient)},
+             {"step_ms", json_number(sample.step_ms)}});
+}
+
+void SampleWriter::write(const Json& line) {
+  ZO2_ASSERT(line.contains("kind"));
+  const std::string text = line.dump() + "\n";
+  file_.write_all(text.data(), text.size());
+}
+
+std::vector<Json> read_sample_lines(const fs::path& folder) {
+  const fs::path path = folder / "samples.jsonl";
+  std::ifstream stream(path, std::ios::binary);
+  const std::string text{std::istreambuf_iterator<char>(stream), {}};
+  std::vector<Json> lines;
+  size_t start = 0;
+  for (size_t end; (end = text.find('\n', start)) != std::string::npos; start = end + 1) {
+    try {
+      lines.push_back(Json::parse(text.begin() + static_cast<std::ptrdiff_t>(start),
+                                  text.begin() + static_cast<std::ptrdiff_t>(end)));
+    } catch (const Json::parse_error& error) {
+      throw UsageError(fmt::format("{}:{}: {}", path.string(), lines.size() + 1, error.what()));
+    }
+  }
+  return lines;
+}
+
+std::vector<StepSample> read_samples(const fs::path& folder) {
+  std::vector<StepSample> samples;
+  for (const Json& line : read_sample_lines(folder)) {
+    reading(folder / "samples.jsonl", [&] {
+      if (line.at("kind") == "step") samples.push_back(step_from_json(line));
+      return 0;
+    });
+  }
+  return samples;
+}
+
+Json make_result(State state, const std::string& config_hash) {
+  return {{"schema", kRecordSchema},      {"state", state_name(state)},   {"config_hash", config_hash},
+          {"metrics", Json::object()}, {"hashes", Json::object()}, {"chosen", Json::object()},
+          {"warnings", Json::array()}};
+}
+
+void write_result(const fs::path& folder, const Json& result) {
+  write_file_atomically(folder / "result.json", result.dump(2) + "\n");
+}
+
+std::optional<double> Record::metric(std::string_view name) const {
+  const Json metrics = result.value("metrics", Json::object());
+  const auto found = metrics.find(std::string(name));
+  if (found == metrics.end() || found->is_null()) return std::nullopt;
+  return number_from_json(*found);
+}
+
+std::optional<int64_t> Record::bytes(std::string_view name) const {
+  const Json metrics = result.value("metrics", Json::object());
+  const auto found = metrics.find(std::string(name));
+  if (found == metrics.end() || !found->is_number_integer()) return std::nullopt;
+  return found->get<int64_t>();
+}
+
+std::string Record::hash(std::string_view name) const {
+  return result.value("hashes", Json::object()).value(std::string(name), "");
+}
+
+std::optional<Record> read_record(const fs::path& folder) {
+  const fs::path path = folder / "result.json";
+  if (!fs::exists(path)) return std::nullopt;
+  Record record{.folder = folder, .request = read_cell_request(folder), .result = read_json(path)};
+  record.state = reading(path, [&] { return parse_state(record.result.at("state").get<std::string>()); });
+  return record;
+}
+
+std::vector<Record> read_records(const fs::path& dir) {
+  const fs::path cells = dir / "cells";
+  ZO2_CHECK(fs::is_directory(cells), IoError, "{} holds no records: there is no folder {}", dir.string(),
+            cells.string());
+  std::vector<std::string> order;
+  if (fs::exists(dir / "experiment.json")) {
+    const Json experiment = read_json(dir / "experiment.json");
+    for (const Json& cell : experiment.value("cells", Json::array())) order.push_back(cell.value("folder", ""));
+  }
+  const auto rank = [&](const fs::path& folder) {
+    return std::ranges::find(order, folder.filename().string()) - order.begin();
+  };
+  std::vector<std::pair<std::ptrdiff_t, fs::path>> folders;
+  for (const auto& cell : fs::directory_iterator(cells)) {
+    if (cell.is_directory()) folders.emplace_back(rank(cell.path()), cell.path());
+  }
+  std::ranges::sort(folders);
+  std::vector<Record> records;
+  for (const auto& [position, folder] : folders) {
+    std::vector<std::pair<int, fs::path>> repeats;
+    for (const auto& repeat : fs::directory_iterator(folder)) {
+      if (repeat_number(repeat.path()) >= 0) repeats.emplace_back(repeat_number(repeat.path()), repeat.path());
+    }
+    std::ranges::sort(repeats);
+    for (const auto& [number, path] : repeats) {
+      if (auto record = read_record(path)) records.push_back(std::move(*record));
+    }
+  }
+  return records;
+}
+
+}  // namespace zo2

@@ -1,0 +1,47 @@
+// Figures of other systems, published or measured by us: experiments/reference/*.yaml. A file has `common`, fields
+// that its figures share, and `figures`, a list of maps. Fields of a figure:
+//   system    python-zo2, python-mezo, ...        origin  published | measured
+//   model, dtype, batch, seq, tie_embeddings      what ran
+//   metric    a name in metric_table()            value   as printed, with its unit: 3.75 GB
+//   gpu, commit, source, how_read                 where it comes from, and how it was read
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace zo2 {
+
+struct ReferenceFigure {
+  std::string system;
+  std::string origin;
+  std::string model;
+  std::string metric;
+  double value = 0;    // as printed
+  std::string unit;    // as printed: "GB", "MiB", "tok/s"
+  std::string dtype;
+  int64_t batch = 0;
+  int64_t seq = 0;
+  bool tie_embeddings = false;
+  std::string gpu;
+  std::string commit;
+  std::string source;
+  std::string how_read;
+
+  // The value in bytes, when the unit is a size. A printed "GB" or "MB" does not say its base: `least` reads it as
+  // powers of 1000, the reading least favourable to us, and `most` as powers of 1024.
+  struct Bytes {
+    double least = 0;
+    double most = 0;
+  };
+  std::optional<Bytes> bytes() const;
+};
+
+// Throws IoError, or UsageError naming file and line.
+std::vector<ReferenceFigure> read_reference(const std::filesystem::path& file);
+// Every *.yaml of the folder, in order of name; none when there is no such folder.
+std::vector<ReferenceFigure> read_references(const std::filesystem::path& folder);
+
+}  // namespace zo2

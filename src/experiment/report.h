@@ -1,0 +1,61 @@
+// What `zo2 report` shows, as data: measured cells, equality, ratios, projections beside published figures and
+// expectations. Built from records only.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/json.h"
+#include "experiment/check.h"
+#include "experiment/reference.h"
+#include "experiment/table.h"
+
+namespace zo2 {
+
+// The records of one cell that ran, or failed to. Records are named by their index in Report::records.
+struct MeasuredCell {
+  size_t first = 0;                  // the first good repeat, else the first one
+  std::vector<size_t> repeats;
+  std::vector<double> tokens_per_s;  // of the good repeats
+  std::optional<double> median_tokens_per_s;
+};
+
+// Of the medians of tokens_per_s of two cells that differ only in method and in keys that are not numerics.
+struct SpeedRatio {
+  std::string methods;    // "zo2/resident"
+  std::string numerator;  // slugs
+  std::string denominator;
+  double value = 0;
+};
+
+struct ProjectedCell {
+  size_t record = 0;
+  // Python ZO2's figures at the same model, dtype, batch, seq and tie.
+  std::optional<ReferenceFigure> published_memory;
+  std::optional<ReferenceFigure> measured_memory;
+  std::optional<ReferenceFigure> measured_speed;
+  // Published over projected memory, the published unit read as powers of 1000 and of 1024.
+  std::optional<double> ratio_least;
+  std::optional<double> ratio_most;
+};
+
+struct Report {
+  std::string name;
+  std::vector<Record> records;
+  std::vector<MeasuredCell> measured;
+  std::vector<EqualityVerdict> equality;
+  std::vector<SpeedRatio> ratios;
+  std::vector<ProjectedCell> projected;
+  std::vector<ExpectationVerdict> expectations;
+};
+
+// Throws IoError when DIR has no records. `figures` may be empty.
+Report build_report(const std::filesystem::path& dir, const std::vector<ReferenceFigure>& figures);
+
+// In the order they are to be read; those without rows are left out.
+std::vector<Table> to_tables(const Report& report);
+Json to_json(const Report& report);
+
+}  // namespace zo2

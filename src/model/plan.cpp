@@ -1,0 +1,94 @@
+#include "model/plan.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+
+namespace zo2 {
+namespace {
+
+// Weights that no visit streams: their tiles are only folded.
+std::vector<bool> folded_weights(const Program& training) {
+  std::vector<bool> folded(training.tiles.empty() ? 0 : 1 + training.tiles.back().weight, false);
+  for (const Op& op : training.ops) {
+    if (op.kind != OpKind::fold) continue;
+    const auto weight = static_cast<size_t>(training.tiles[op.tile].weight);
+    if (folded.size() <= weight) folded.resize(weight + 1, false);
+    folded[weight] = true;
+  }
+  return folded;
+}
+
+}  // namespace
+
+int64_t Plan::widest_tile_bytes() const {
+  int64_t widest = 0;
+  for (const Tile& tile : any().program.tiles) widest = std::max(widest, tile.count() * dtype_bytes(settings.dtype));
+  return widest;
+}
+
+Plan make_plan(const ModelConfig& config, const PlanSettings& settings, const AttentionWorkspace& workspace) {
+  ZO2_CHECK(settings.pairs >= 0 && settings.pairs <= kMaxPendingEntries, UsageError,
+            "perturbations: {} is out of range; between 1 and {}", settings.pairs, kMaxPendingEntries);
+  ZO2_CHECK(settings.writeback_every >= 1, UsageError, "writeback_every: {} must be at least 1",
+            settings.writeback_every);
+  ZO2_CHECK(settings.writeback_every * settings.pairs <= kMaxPendingEntries, UsageError,
+            "writeback_every {} x perturbations {} leaves more than {} entries pending at a visit",
+            settings.writeback_every, settings.pairs, kMaxPendingEntries);
+  ZO2_CHECK(settings.pairs > 0 || settings.evaluation, UsageError, "nothing to plan: neither training nor evaluation");
+  Plan plan;
+  plan.config = config;
+  plan.settings = settings;
+  plan.table = parameters_of(config);
+
+  PassShape shape{settings.batch, settings.seq, settings.pairs, dtype_bytes(settings.dtype), settings.tile_bytes,
+                  settings.whole_weights};
+  std::vector<const Program*> programs;
+  if (settings.pairs > 0) {
+    plan.training = PlannedPass{emit_program(config, plan.table, shape, workspace), {}, 0};
+    programs.push_back(&plan.training->program);
+  }
+  if (settings.evaluation) {
+    shape.pairs = 0;
+    plan.evaluation = PlannedPass{emit_program(config, plan.table, shape, workspace), {}, settings.pairs > 0 ? 1 : 0};
+    programs.push_back(&plan.evaluation->program);
+  }
+  plan.layout = plan_layout(plan.table, programs, settings.slots, settings.budget);
+  for (auto* pass : {&plan.training, &plan.evaluation}) {
+    if (*pass) (*pass)->schedule = make_schedule(plan.table, (*pass)->program, plan.layout, settings.overlap);
+  }
+
+  const std::vector<bool> folded = plan.training ? folded_weights(plan.training->program) : std::vector<bool>();
+  for (size_t weight = 0; weight < plan.table.weights.size(); ++weight) {
+    const bool rare = weight < folded.size() && folded[weight];
+    const int64_t period = rare ? kMaxPendingEntries / std::max(settings.pairs, 1) : settings.writeback_every;
+    plan.commits.push_back({period, static_cast<int64_t>(weight)});
+  }
+  return plan;
+}
+
+Traffic traffic_per_step(const Plan& plan) {
+  const Program& program = plan.any().program;
+  const int64_t elt_bytes = dtype_bytes(plan.settings.dtype);
+  double up = 0;
+  double down = 0;
+  for (const Op& op : program.ops) {
+    if (op.kind == OpKind::gather && op.branch == 0) {
+      const bool resident = std::any_of(program.tiles.begin(), program.tiles.end(), [&](const Tile& tile) {
+        return tile.weight == op.weight && plan.layout.resident(static_cast<int>(&tile - program.tiles.data()));
+      });
+      if (!resident) up += static_cast<double>(program.shape.tokens() * op.out_cols * elt_bytes) * std::max(1, program.shape.pairs);
+      continue;
+    }
+    if ((op.kind != OpKind::visit && op.kind != OpKind::fold) || plan.layout.resident(op.tile)) continue;
+    if (op.kind == OpKind::visit && op.branch != 0) continue;
+    const Tile& tile = program.tiles[op.tile];
+    const auto bytes = static_cast<double>(tile.count() * elt_bytes);
+    const auto period = static_cast<double>(plan.commits[tile.weight].period);
+    up += op.kind == OpKind::fold ? bytes / period : bytes;
+    if (program.shape.training()) down += bytes / period;
+  }
+  return {static_cast<int64_t>(up + 0.5), static_cast<int64_t>(down + 0.5)};
+}
+
+}  // namespace zo2

@@ -1,0 +1,269 @@
+#include "program/builder.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/bytes.h"
+#include "base/error.h"
+
+namespace zo2 {
+
+int64_t default_tile_bytes(int64_t hidden_size, int64_t elt_bytes) {
+  const int64_t scale = elt_bytes / 2;
+  return std::clamp(kHeadRows * hidden_size * elt_bytes, 16 * kMiB * scale, 48 * kMiB * scale);
+}
+
+ProgramBuilder::ProgramBuilder(const ParameterTable& table, const PassShape& shape, int64_t hidden_size,
+                               int64_t num_heads)
+    : table_(table), hidden_size_(hidden_size) {
+  program_.shape = shape;
+  program_.num_heads = num_heads;
+  tile_bytes_ = shape.tile_bytes > 0 ? shape.tile_bytes : default_tile_bytes(hidden_size, shape.elt_bytes);
+  const int64_t tokens = shape.tokens();
+  program_.token_ids = buffer("token_ids", BufferKind::integers, tokens * 4);
+  program_.labelled_rows = buffer("labelled_rows", BufferKind::integers, tokens * 4);
+  program_.targets = buffer("targets", BufferKind::integers, tokens * 4);
+  program_.losses = buffer("losses", BufferKind::doubles, shape.branches() * 8, /*persistent=*/true);
+  for (int side = 0; side < shape.sides(); ++side) {
+    scratch_[side] = buffer(side == 0 ? "W+" : "W-", BufferKind::weights, 0, /*persistent=*/true);  // sized by take()
+  }
+  emit(OpKind::inputs);
+}
+
+int ProgramBuilder::buffer(const std::string& name, BufferKind kind, int64_t bytes, bool persistent) {
+  program_.buffers.push_back({name, kind, bytes, persistent});
+  return static_cast<int>(program_.buffers.size()) - 1;
+}
+
+int ProgramBuilder::tile(int weight, int64_t first_row, int64_t rows) {
+  program_.tiles.push_back({weight, first_row, rows, table_.weights[weight].cols});
+  return static_cast<int>(program_.tiles.size()) - 1;
+}
+
+Op& ProgramBuilder::emit(OpKind kind) {
+  program_.ops.emplace_back();
+  program_.ops.back().kind = kind;
+  return program_.ops.back();
+}
+
+int64_t ProgramBuilder::rows_per_tile(const Weight& weight) const {
+  if (program_.shape.whole_weights) return weight.rows;
+  const int64_t row_bytes = weight.cols * program_.shape.elt_bytes;
+  const int64_t fitting = tile_bytes_ / row_bytes;
+  ZO2_CHECK(fitting >= 1, UsageError, "a tile of {} cannot hold one row of {} ({})", format_bytes(tile_bytes_),
+            weight.name, format_bytes(row_bytes));
+  if (weight.kind == ParameterKind::table) return std::min({fitting, kHeadRows, weight.rows});
+  // Equal tiles, so that none is a sliver; multiples of 64 rows keep panels and copies aligned.
+  const int64_t tiles = (weight.rows + fitting - 1) / fitting;
+  const int64_t even = (weight.rows + tiles - 1) / tiles;
+  const int64_t aligned = align_up(even, 64);
+  return std::min(aligned <= fitting ? aligned : even, weight.rows);
+}
+
+Activation ProgramBuilder::activation(const std::string& name, int64_t cols, Extent extent) {
+  Activation result{{}, cols};
+  const int64_t bytes = extent_tokens(extent) * cols * program_.shape.elt_bytes;
+  for (int branch = 0; branch < program_.shape.branches(); ++branch) {
+    result.id.push_back(buffer(fmt::format("{}.{}", name, branch), BufferKind::hidden, bytes));
+  }
+  return result;
+}
+
+void ProgramBuilder::gather(int table_weight, GatherIndex index, int64_t index_offset, const Activation& out,
+                            bool accumulate) {
+  const int sides = program_.shape.sides();
+  for (int branch = 0; branch < program_.shape.branches(); branch += sides) {
+    Op& op = emit(OpKind::gather);
+    op.weight = table_weight;
+    op.branch = branch;
+    op.pair = branch / 2;
+    op.in[0] = index == GatherIndex::tokens ? program_.token_ids : -1;
+    for (int side = 0; side < sides; ++side) op.out[side] = out.id[branch + side];
+    op.out_cols = out.cols;
+    op.accumulate = accumulate;
+    op.index = index;
+    op.index_offset = index_offset;
+  }
+}
+
+template <typename Use>
+void ProgramBuilder::stream(int tile_index, const int (&scratch)[2], Use use) {
+  emit(OpKind::upload).tile = tile_index;
+  const int sides = program_.shape.sides();
+  const int branches = program_.shape.branches();
+  for (int branch = 0; branch < branches; branch += sides) {
+    Op& visit = emit(OpKind::visit);
+    visit.tile = tile_index;
+    visit.branch = branch;
+    visit.pair = branch / 2;
+    visit.last_visit = branch + sides == branches;
+    for (int side = 0; side < sides; ++side) visit.out[side] = scratch[side];
+    for (int side = 0; side < sides; ++side) use(branch + side, scratch[side]);
+  }
+  emit(OpKind::download).tile = tile_index;
+}
+
+Vectors ProgramBuilder::visit_vectors(int packed_weight) {
+  const Weight& weight = table_.weights[packed_weight];
+  Vectors vectors{packed_weight, {}};
+  for (int branch = 0; branch < program_.shape.branches(); ++branch) {
+    vectors.id.push_back(buffer(fmt::format("{}.{}", weight.name, branch), BufferKind::weights,
+                                weight.count() * program_.shape.elt_bytes));
+  }
+  const int index = tile(packed_weight, 0, 1);
+  emit(OpKind::upload).tile = index;
+  const int sides = program_.shape.sides();
+  for (int branch = 0; branch < program_.shape.branches(); branch += sides) {
+    Op& visit = emit(OpKind::visit);
+    visit.tile = index;
+    visit.branch = branch;
+    visit.pair = branch / 2;
+    visit.last_visit = branch + sides == program_.shape.branches();
+    for (int side = 0; side < sides; ++side) visit.out[side] = vectors.id[branch + side];
+  }
+  emit(OpKind::download).tile = index;
+  return vectors;
+}
+
+void ProgramBuilder::layer_norm(const Activation& in, const Vectors& vectors, uint32_t gamma, uint32_t beta,
+                                const Activation& out, Extent extent) {
+  for (int branch = 0; branch < program_.shape.branches(); ++branch) {
+    Op& op = emit(OpKind::layer_norm);
+    op.branch = branch;
+    op.in[0] = in.id[branch];
+    op.out[0] = out.id[branch];
+    op.vectors = vectors.id[branch];
+    op.vector_offset[0] = table_.offset_of(vectors.weight, gamma);
+    op.vector_offset[1] = table_.offset_of(vectors.weight, beta);
+    op.in_cols = in.cols;
+    op.out_cols = out.cols;
+    op.extent = extent;
+  }
+}
+
+void ProgramBuilder::linear(const Activation& in, int matrix, const Vectors* vectors, const Activation& out,
+                            const LinearOptions& options) {
+  const Weight& weight = table_.weights[matrix];
+  ZO2_ASSERT(weight.cols == in.cols && weight.rows == out.cols);
+  const int64_t step = rows_per_tile(weight);
+  for (int64_t row = 0; row < weight.rows; row += step) {
+    const int index = tile(matrix, row, std::min(step, weight.rows - row));
+    stream(index, scratch_, [&](int branch, int scratch) {
+      Op& op = emit(OpKind::linear);
+      op.tile = index;
+      op.branch = branch;
+      op.in[0] = in.id[branch];
+      op.out[0] = out.id[branch];
+      op.weights = scratch;
+      if (options.bias != 0) {
+        op.vectors = vectors->id[branch];
+        op.vector_offset[0] = table_.offset_of(vectors->weight, options.bias);
+      }
+      op.in_cols = in.cols;
+      op.out_cols = out.cols;
+      op.relu = options.relu;
+      op.accumulate = options.accumulate;
+      op.extent = options.extent;
+    });
+  }
+}
+
+Activation ProgramBuilder::attention(const Activation& q, const Activation& k, const Activation& v,
+                                     int64_t workspace_bytes) {
+  Activation result{{}, q.cols};
+  const int64_t bytes = program_.shape.tokens() * q.cols * program_.shape.elt_bytes + workspace_bytes;
+  for (int branch = 0; branch < program_.shape.branches(); ++branch) {
+    result.id.push_back(buffer(fmt::format("attention.{}", branch), BufferKind::attention, bytes));
+    Op& op = emit(OpKind::attention);
+    op.branch = branch;
+    op.in[0] = q.id[branch];
+    op.in[1] = k.id[branch];
+    op.in[2] = v.id[branch];
+    op.out[0] = result.id[branch];
+    op.in_cols = op.out_cols = q.cols;
+  }
+  return result;
+}
+
+Activation ProgramBuilder::select_rows(const Activation& in) {
+  Activation rows = activation("labelled", in.cols, Extent::labelled);
+  for (int branch = 0; branch < program_.shape.branches(); ++branch) {
+    Op& op = emit(OpKind::select_rows);
+    op.branch = branch;
+    op.in[0] = in.id[branch];
+    op.in[1] = program_.labelled_rows;
+    op.out[0] = rows.id[branch];
+    op.in_cols = op.out_cols = in.cols;
+    op.extent = Extent::labelled;
+  }
+  return rows;
+}
+
+void ProgramBuilder::head(const Activation& rows, int table_weight) {
+  const Weight& weight = table_.weights[table_weight];
+  const int branches = program_.shape.branches();
+  const int64_t tokens = program_.shape.tokens();
+  program_.vocab_size = weight.rows;
+  const int64_t step = rows_per_tile(weight);
+  const int logits = buffer("logits", BufferKind::floats, tokens * step * 4);  // [L, rows of the tile]
+  std::vector<int> state;  // per branch: running maximum, running sum, target logit; [3, L]
+  for (int branch = 0; branch < branches; ++branch) {
+    state.push_back(buffer(fmt::format("log_sum_exp.{}", branch), BufferKind::floats, 3 * tokens * 4));
+    program_.logprobs.push_back(
+        buffer(fmt::format("logprobs.{}", branch), BufferKind::floats, tokens * 4, /*persistent=*/true));
+  }
+  for (int64_t row = 0; row < weight.rows; row += step) {
+    const int index = tile(table_weight, row, std::min(step, weight.rows - row));
+    stream(index, scratch_, [&](int branch, int scratch) {
+      Op& op = emit(OpKind::head);
+      op.tile = index;
+      op.branch = branch;
+      op.in[0] = rows.id[branch];
+      op.in[1] = program_.targets;
+      op.out[0] = state[branch];
+      op.out[1] = logits;
+      op.weights = scratch;
+      op.in_cols = rows.cols;
+      op.accumulate = row > 0;
+      op.extent = Extent::labelled;
+    });
+  }
+  for (int branch = 0; branch < branches; ++branch) {
+    Op& op = emit(OpKind::loss);
+    op.branch = branch;
+    op.in[0] = state[branch];
+    op.out[0] = program_.logprobs[branch];
+    op.out[1] = program_.losses;
+    op.extent = Extent::labelled;
+  }
+  Op& entry = emit(OpKind::entry);
+  entry.in[0] = program_.losses;
+}
+
+void ProgramBuilder::fold_table(int table_weight) {
+  const Weight& weight = table_.weights[table_weight];
+  const int64_t step = rows_per_tile(weight);
+  for (int64_t row = 0; row < weight.rows; row += step) {
+    // The tile exists in evaluations too, so that training and evaluation number their tiles alike.
+    const int index = tile(table_weight, row, std::min(step, weight.rows - row));
+    if (!program_.shape.training()) continue;
+    emit(OpKind::upload).tile = index;
+    Op& op = emit(OpKind::fold);
+    op.tile = index;
+    op.last_visit = true;
+    emit(OpKind::download).tile = index;
+  }
+}
+
+Program ProgramBuilder::take() {
+  int64_t widest = 0;
+  for (const Op& op : program_.ops) {
+    if (op.kind == OpKind::visit && op.out[0] == scratch_[0]) {
+      widest = std::max(widest, program_.tiles[op.tile].count() * program_.shape.elt_bytes);
+    }
+  }
+  for (int side = 0; side < program_.shape.sides(); ++side) program_.buffers[scratch_[side]].bytes = widest;
+  return std::move(program_);
+}
+
+}  // namespace zo2

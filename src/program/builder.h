@@ -1,0 +1,77 @@
+// Builds a Program: what a model family calls to emit itself. Families speak of linears, norms and tables; the builder
+// cuts weights into tiles and puts Upload -> Visit -> use -> Download around each, for every direction pair.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "program/ops.h"
+
+namespace zo2 {
+
+// The tile size that serves a hidden size well: 2,048 rows of the widest square matrix, between 16 and 48 MiB
+// (measured on an H100: a GEMM into a column panel of 1,024 rows or more runs at full speed).
+int64_t default_tile_bytes(int64_t hidden_size, int64_t elt_bytes);
+
+inline constexpr int64_t kHeadRows = 2048;  // rows of the vocabulary in a tile, at most
+
+// The activations of all branches under one name: id[branch] is an index in Program::buffers.
+struct Activation {
+  std::vector<int> id;
+  int64_t cols = 0;
+};
+
+// The perturbed vectors of one packed weight, per branch.
+struct Vectors {
+  int weight = -1;
+  std::vector<int> id;
+};
+
+struct LinearOptions {
+  uint32_t bias = 0;  // id of the bias parameter in `vectors`; 0: none
+  bool relu = false;
+  bool accumulate = false;  // add to `out`
+  Extent extent = Extent::tokens;
+};
+
+class ProgramBuilder {
+ public:
+  ProgramBuilder(const ParameterTable& table, const PassShape& shape, int64_t hidden_size, int64_t num_heads);
+
+  Activation activation(const std::string& name, int64_t cols, Extent extent = Extent::tokens);
+  // out = or += rows of the table at tokens or positions.
+  void gather(int table_weight, GatherIndex index, int64_t index_offset, const Activation& out, bool accumulate);
+  Vectors visit_vectors(int packed_weight);
+  void layer_norm(const Activation& in, const Vectors& vectors, uint32_t gamma, uint32_t beta, const Activation& out,
+                  Extent extent = Extent::tokens);
+  // `vectors` may be null when there is no bias.
+  void linear(const Activation& in, int matrix, const Vectors* vectors, const Activation& out,
+              const LinearOptions& options = {});
+  // The result, [tokens, hidden_size], lives in a buffer that also holds `workspace_bytes` for the library.
+  Activation attention(const Activation& q, const Activation& k, const Activation& v, int64_t workspace_bytes);
+  Activation select_rows(const Activation& in);
+  // The head over `table`, then the losses; in a training pass also the step's log entries.
+  void head(const Activation& rows, int table_weight);
+  // A table that only gathers read: commits now and then by passes that fold without computing.
+  void fold_table(int table_weight);
+
+  Program take();
+
+ private:
+  int buffer(const std::string& name, BufferKind kind, int64_t bytes, bool persistent = false);
+  int tile(int weight, int64_t first_row, int64_t rows);
+  int64_t rows_per_tile(const Weight& weight) const;
+  int64_t extent_tokens(Extent) const { return program_.shape.tokens(); }
+  Op& emit(OpKind kind);
+  // Upload, one visit per pair each followed by use(branches of the pair), Download.
+  template <typename Use>
+  void stream(int tile_index, const int (&scratch)[2], Use use);
+
+  const ParameterTable& table_;
+  Program program_;
+  int64_t hidden_size_;
+  int64_t tile_bytes_;
+  int scratch_[2] = {-1, -1};  // W+ and W-, [rows of the tile, cols]
+};
+
+}  // namespace zo2

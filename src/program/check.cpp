@@ -1,0 +1,236 @@
+// check_schedule: two passes unrolled, every access to memory compared with the accesses before it. See schedule.h.
+#include <algorithm>
+#include <array>
+
+#include "base/error.h"
+#include "program/schedule.h"
+
+namespace zo2 {
+namespace {
+
+using Clock = std::array<int, 3>;  // per stream, how many of its operations are known to have ended
+
+// What a range of memory holds. Scratch buffers hold one tile at a time, so a tag names both.
+struct Tag {
+  int buffer = -1;
+  int tile = -1;
+  bool operator==(const Tag&) const = default;
+};
+
+// Memory spaces: the arena, and the host copy of each weight.
+struct Access {
+  int space = -1;  // -1: arena; else a weight
+  int64_t begin = 0;
+  int64_t end = 0;
+  bool read = false;
+  bool write = false;
+  Tag tag;
+};
+
+struct Record {
+  Access access;
+  int node = -1;  // -1: from before the first pass
+};
+
+class Checker {
+ public:
+  Checker(const ParameterTable& table, const Program& program, const Layout& layout, int program_index,
+          const Schedule& schedule)
+      : table_(table), program_(program), layout_(layout), offsets_(layout.buffer_offset[program_index]),
+        schedule_(schedule) {}
+
+  std::vector<std::string> run() {
+    for (size_t tile = 0; tile < program_.tiles.size(); ++tile) {
+      if (layout_.resident(static_cast<int>(tile))) {
+        Access held = tile_access(static_cast<int>(tile), layout_.resident_offset[tile]);
+        held.write = true;
+        records_.push_back({held, -1});
+      }
+    }
+    const int count = static_cast<int>(schedule_.ops.size());
+    for (int pass = 0; pass < 2; ++pass) {
+      for (int at = 0; at < count; ++at) {
+        enter(pass, at);
+        for (const Access& access : accesses(schedule_.ops[at])) visit(access, pass * count + at);
+      }
+    }
+    return std::move(problems_);
+  }
+
+ private:
+  std::string name(int node) const {
+    const int count = static_cast<int>(schedule_.ops.size());
+    const int at = node % count;
+    static constexpr const char* kNames[] = {"upload", "download", "visit",       "fold", "inputs", "gather", "layer_norm",
+                                             "linear", "attention", "select_rows", "head", "loss",   "entry"};
+    return fmt::format("{} #{} of pass {}", kNames[static_cast<int>(program_.ops[schedule_.ops[at].op].kind)], at,
+                       node / count);
+  }
+
+  void report(std::string problem) {
+    if (problems_.size() < 20) problems_.push_back(std::move(problem));
+  }
+
+  // The clock of a node: what its stream had done, and what its dependencies had.
+  void enter(int pass, int at) {
+    const ScheduledOp& op = schedule_.ops[at];
+    const int count = static_cast<int>(schedule_.ops.size());
+    const int stream = static_cast<int>(op.stream);
+    Clock clock = last_[stream];
+    for (const Dependency& after : op.after) {
+      if (after.passes_ago > pass) continue;
+      const int node = (pass - after.passes_ago) * count + after.op;
+      if (after.op < 0 || after.op >= count || node >= static_cast<int>(clocks_.size())) {
+        report(fmt::format("{} waits for operation {}, which comes after it", name(pass * count + at), after.op));
+        continue;
+      }
+      for (int s = 0; s < 3; ++s) clock[s] = std::max(clock[s], clocks_[node][s]);
+    }
+    clock[stream] = last_[stream][stream] + 1;
+    position_.push_back(clock[stream]);
+    clocks_.push_back(clock);
+    last_[stream] = clock;
+  }
+
+  bool happens_before(int earlier, int later) const {
+    if (earlier < 0) return true;
+    const int count = static_cast<int>(schedule_.ops.size());
+    const int stream = static_cast<int>(schedule_.ops[earlier % count].stream);
+    return clocks_[later][stream] >= position_[earlier];
+  }
+
+  void visit(const Access& access, int node) {
+    if (access.begin == access.end) return;
+    int64_t covered = 0;
+    for (const Record& record : records_) {
+      const Access& other = record.access;
+      const int64_t overlap = std::min(access.end, other.end) - std::max(access.begin, other.begin);
+      if (other.space != access.space || overlap <= 0 || record.node == node) continue;
+      if ((access.write || other.write) && !happens_before(record.node, node)) {
+        report(fmt::format("{} and {} touch the same {} without an order", name(record.node), name(node),
+                           access.space < 0 ? "device memory" : "host weight " + table_.weights[access.space].name));
+      }
+      if (access.read && other.write) {
+        covered += overlap;
+        if (!(other.tag == access.tag)) {
+          report(fmt::format("{} reads what {} overwrote", name(node),
+                             record.node < 0 ? std::string("the start") : name(record.node)));
+        }
+      }
+    }
+    if (access.read && access.space < 0 && covered < access.end - access.begin) {
+      report(fmt::format("{} reads memory that nothing wrote", name(node)));
+    }
+    if (access.write) overwrite(access);
+    records_.push_back({access, node});
+  }
+
+  // Cuts what the access covers out of the records before it.
+  void overwrite(const Access& access) {
+    std::vector<Record> kept;
+    for (Record& record : records_) {
+      Access& other = record.access;
+      const bool apart = other.space != access.space || other.end <= access.begin || access.end <= other.begin;
+      if (apart) {
+        kept.push_back(record);
+        continue;
+      }
+      if (other.begin < access.begin) {
+        kept.push_back(record);
+        kept.back().access.end = access.begin;
+      }
+      if (access.end < other.end) {
+        kept.push_back(record);
+        kept.back().access.begin = access.end;
+      }
+    }
+    records_ = std::move(kept);
+  }
+
+  Access tile_access(int tile, int64_t offset) const {
+    const int64_t bytes = program_.tiles[tile].count() * program_.shape.elt_bytes;
+    return {-1, offset, offset + bytes, false, false, {-1, tile}};
+  }
+
+  Access host_access(int tile) const {
+    const Tile& t = program_.tiles[tile];
+    const int64_t begin = t.first_element() * program_.shape.elt_bytes;
+    return {t.weight, begin, begin + t.count() * program_.shape.elt_bytes, false, false, {-1, tile}};
+  }
+
+  Access buffer_access(int buffer, int tile = -1) const {
+    Access access{-1, offsets_[buffer], offsets_[buffer] + program_.buffers[buffer].bytes, false, false, {buffer, tile}};
+    if (tile >= 0) access.end = access.begin + program_.tiles[tile].count() * program_.shape.elt_bytes;
+    return access;
+  }
+
+  std::vector<Access> accesses(const ScheduledOp& scheduled) const {
+    const Op& op = program_.ops[scheduled.op];
+    std::vector<Access> list;
+    auto add = [&](Access access, bool read, bool write) {
+      access.read = read;
+      access.write = write;
+      list.push_back(access);
+    };
+    auto add_buffer = [&](int buffer, bool read, bool write, int tile = -1) {
+      if (buffer >= 0) add(buffer_access(buffer, tile), read, write);
+    };
+    switch (op.kind) {
+      case OpKind::upload:
+        add(host_access(op.tile), true, false);
+        add(tile_access(op.tile, scheduled.tile_offset), false, true);
+        return list;
+      case OpKind::download:
+        add(tile_access(op.tile, scheduled.tile_offset), true, false);
+        add(host_access(op.tile), false, true);
+        return list;
+      case OpKind::visit:
+      case OpKind::fold: {
+        add(tile_access(op.tile, scheduled.tile_offset), true, op.last_visit);
+        const bool packed = table_.weights[program_.tiles[op.tile].weight].kind == ParameterKind::vector;
+        for (int out : op.out) add_buffer(out, false, true, packed ? -1 : op.tile);
+        return list;
+      }
+      case OpKind::inputs:
+        for (int buffer : {program_.token_ids, program_.labelled_rows, program_.targets}) add_buffer(buffer, false, true);
+        return list;
+      case OpKind::gather:
+        for (size_t tile = 0; tile < program_.tiles.size(); ++tile) {
+          if (program_.tiles[tile].weight != op.weight) continue;
+          const int index = static_cast<int>(tile);
+          const bool resident = layout_.resident(index);
+          add(resident ? tile_access(index, layout_.resident_offset[tile]) : host_access(index), true, false);
+        }
+        add_buffer(op.in[0], true, false);
+        for (int out : op.out) add_buffer(out, op.accumulate, true);
+        return list;
+      default:
+        for (int in : op.in) add_buffer(in, true, false);
+        add_buffer(op.weights, true, false, op.tile);
+        add_buffer(op.vectors, true, false);
+        add_buffer(op.out[0], op.accumulate, true);
+        add_buffer(op.out[1], false, true);
+        return list;
+    }
+  }
+
+  const ParameterTable& table_;
+  const Program& program_;
+  const Layout& layout_;
+  const std::vector<int64_t>& offsets_;
+  const Schedule& schedule_;
+  std::vector<Clock> clocks_;
+  std::vector<int> position_;
+  std::array<Clock, 3> last_{};
+  std::vector<Record> records_;
+  std::vector<std::string> problems_;
+};
+
+}  // namespace
+
+std::vector<std::string> check_schedule(const ParameterTable& table, const Program& program, const Layout& layout,
+                                        int program_index, const Schedule& schedule) {
+  return Checker(table, program, layout, program_index, schedule).run();
+}
+
+}  // namespace zo2

@@ -1,0 +1,56 @@
+#include "program/hardware.h"
+
+#include <yaml-cpp/yaml.h>
+
+#include <map>
+
+#include "base/bytes.h"
+#include "base/error.h"
+
+namespace zo2 {
+
+int64_t Hardware::nvml_bytes(int64_t arena_bytes, int64_t registered_bytes) const {
+  const double registered_gib = static_cast<double>(registered_bytes) / static_cast<double>(kGiB);
+  const double outside_mib = idle_mib + context_mib + workspace_mib + registered_mib_per_gib * registered_gib;
+  return arena_bytes + static_cast<int64_t>(outside_mib * static_cast<double>(kMiB));
+}
+
+Hardware read_hardware(const std::filesystem::path& path) {
+  Hardware hardware;
+  std::map<std::string, double*> keys{{"upload_gbps", &hardware.upload_gbps},
+                                      {"download_gbps", &hardware.download_gbps},
+                                      {"duplex_upload_gbps", &hardware.duplex_upload_gbps},
+                                      {"duplex_download_gbps", &hardware.duplex_download_gbps},
+                                      {"gemm_tflops", &hardware.gemm_tflops},
+                                      {"gemm_ramp_tokens", &hardware.gemm_ramp_tokens},
+                                      {"attention_tflops", &hardware.attention_tflops},
+                                      {"visit_gparams", &hardware.visit_gparams},
+                                      {"memory_gbps", &hardware.memory_gbps},
+                                      {"launch_us", &hardware.launch_us},
+                                      {"idle_mib", &hardware.idle_mib},
+                                      {"context_mib", &hardware.context_mib},
+                                      {"workspace_mib", &hardware.workspace_mib},
+                                      {"registered_mib_per_gib", &hardware.registered_mib_per_gib}};
+  try {
+    const YAML::Node root = YAML::LoadFile(path.string());
+    for (const auto& item : root) {
+      const auto key = item.first.as<std::string>();
+      if (key == "name") {
+        hardware.name = item.second.as<std::string>();
+      } else if (key != "source") {
+        const auto found = keys.find(key);
+        ZO2_CHECK(found != keys.end(), UsageError, "{}:{}: unknown key '{}'", path.string(), item.first.Mark().line + 1,
+                  key);
+        *found->second = item.second.as<double>();
+        ZO2_CHECK(*found->second >= 0, UsageError, "{}:{}: {} is negative", path.string(), item.first.Mark().line + 1, key);
+        keys.erase(found);
+      }
+    }
+  } catch (const YAML::Exception& error) {
+    throw UsageError(fmt::format("{}: {}", path.string(), error.what()));
+  }
+  ZO2_CHECK(keys.empty(), UsageError, "{}: '{}' is missing", path.string(), keys.begin()->first);
+  return hardware;
+}
+
+}  // namespace zo2

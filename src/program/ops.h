@@ -1,0 +1,123 @@
+// A training or evaluation pass as data: operations over named buffers and tiles, in program order.
+//
+// A model family emits a Program once (model/family.h); the layout, the schedule, the forecast and every executor
+// read that same list. A pass is cyclic: the next pass runs the same list again. One branch is one set of
+// activations: an evaluation has one (w_t), a training pass has two for each direction pair (w_t + eps z, w_t - eps z).
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "program/parameters.h"
+
+namespace zo2 {
+
+// A range of rows of one weight in the canonical [out, in] layout: contiguous in host memory.
+struct Tile {
+  int weight = 0;
+  int64_t first_row = 0;
+  int64_t rows = 0;
+  int64_t cols = 0;
+
+  int64_t first_element() const { return first_row * cols; }
+  int64_t count() const { return rows * cols; }
+};
+
+enum class BufferKind : uint8_t {
+  hidden,     // activations in the weights' dtype
+  weights,    // perturbed weights of the tile in hand, in the weights' dtype
+  floats,     // float32
+  doubles,    // float64
+  integers,   // int32
+  attention,  // the output of an attention, followed by the workspace its library asks for
+};
+
+struct Buffer {
+  std::string name;
+  BufferKind kind = BufferKind::hidden;
+  int64_t bytes = 0;
+  bool persistent = false;  // keeps its contents from pass to pass
+};
+
+enum class OpKind : uint8_t {
+  upload,       // host tile -> slot                                       (upload stream)
+  download,     // slot -> host tile, when the tile commits in this pass    (download stream)
+  visit,        // base + pending entries -> w_t; out[side] = w_t +- eps z; w_t -> base when it commits
+  fold,         // the same without outputs: commits a table that no visit streams
+  inputs,       // token ids, labelled rows and targets of this pass -> buffers
+  gather,       // rows of a table, folded and perturbed as a visit does; out[side] = or += them
+  layer_norm,   // out = norm(in) * gamma + beta
+  linear,       // out[:, rows of the tile] = or += in W^T + bias, relu
+  attention,    // out = softmax(q k^T / sqrt(head_dim), causal) v
+  select_rows,  // out = the labelled rows of in
+  head,         // online log-sum-exp over the tile's rows of the vocabulary
+  loss,         // log-probabilities and the sum of losses of one branch
+  entry,        // losses -> projected gradients -> the step's log entries
+};
+
+enum class GatherIndex : uint8_t { tokens, positions };
+
+// Which tokens an operation runs over.
+enum class Extent : uint8_t { tokens, labelled };
+
+// One record for all kinds: fields that a kind does not use keep their defaults. Buffers are indices in
+// Program::buffers, -1 for none. Shapes: T = batch x seq tokens, L = labelled tokens.
+struct Op {
+  OpKind kind = OpKind::inputs;
+  int tile = -1;    // upload, download, visit, fold, linear, head: index in Program::tiles
+  int weight = -1;  // gather: the table
+  int branch = 0;   // which activations; visit and gather: the first of their (one or two) branches
+  int pair = 0;     // visit, gather: the direction
+  bool last_visit = false;  // visit, fold: the one of this tile that commits
+
+  int in[3] = {-1, -1, -1};  // activations read (attention: q, k, v; head: rows, running state as out)
+  int out[2] = {-1, -1};     // buffers written; visit and gather: one per side
+  int weights = -1;          // linear, head: the perturbed tile [rows, cols]
+  int vectors = -1;          // layer_norm, linear: the perturbed vectors of the layer
+  int64_t vector_offset[2] = {-1, -1};  // elements in `vectors`: bias, or gamma and beta
+
+  int64_t in_cols = 0;   // width of `in`
+  int64_t out_cols = 0;  // width of `out` (a tile writes the panel [first_row, first_row + rows))
+  bool accumulate = false;
+  bool relu = false;
+  Extent extent = Extent::tokens;
+  GatherIndex index = GatherIndex::tokens;
+  int64_t index_offset = 0;  // OPT looks position i up in row i + 2
+};
+
+// Everything that fixes the shape of a pass.
+struct PassShape {
+  int64_t batch = 1;
+  int64_t seq = 1;
+  int pairs = 1;         // direction pairs; 0: an evaluation
+  int64_t elt_bytes = 2;  // of the weights' dtype
+  int64_t tile_bytes = 0;  // upper bound of a tile; 0: default_tile_bytes
+  bool whole_weights = false;  // block granularity: a tile is a whole weight (an ablation)
+
+  int64_t tokens() const { return batch * seq; }
+  bool training() const { return pairs > 0; }
+  int branches() const { return training() ? 2 * pairs : 1; }
+  int sides() const { return training() ? 2 : 1; }
+};
+
+struct Program {
+  PassShape shape;
+  std::vector<Tile> tiles;
+  std::vector<Buffer> buffers;
+  std::vector<Op> ops;
+  int64_t num_heads = 1;
+  int64_t vocab_size = 0;
+  int64_t max_positions = 0;
+  // Well-known buffers, for the executor: written by `inputs`, read back at the end.
+  int token_ids = -1;      // [T] int32
+  int labelled_rows = -1;  // [L] int32
+  int targets = -1;        // [L] int32
+  std::vector<int> logprobs;  // per branch, [L] float32
+  int losses = -1;         // [branches] float64: sums over the passes of a step
+};
+
+// Whether an operation moves a tile or computes.
+constexpr bool is_copy(OpKind kind) { return kind == OpKind::upload || kind == OpKind::download; }
+
+}  // namespace zo2

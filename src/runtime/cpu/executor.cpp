@@ -1,0 +1,217 @@
+// The CPU executor: one compute thread and two copy threads, each running its stream's operations of every pass in
+// order and waiting on Progress where the schedule says so.
+#include <condition_variable>
+#include <deque>
+#include <exception>
+#include <mutex>
+#include <thread>
+
+#include "base/error.h"
+#include "runtime/cpu/linalg.h"
+#include "runtime/cpu/operations.h"
+#include "runtime/cpu/progress.h"
+#include "runtime/cpu/region_allocator.h"
+
+namespace zo2 {
+namespace {
+
+using cpu::Arena;
+using cpu::Operations;
+using cpu::PassAborted;
+using cpu::Progress;
+
+constexpr int kStreams = 3;
+constexpr int64_t kMaxInFlight = 2;  // passes submitted and not finished: enough to hide the host's work
+
+// A planned pass and how far its operations have come since the executor was made.
+struct Line {
+  const PlannedPass* planned;
+  Progress progress;
+  int64_t submitted = 0;  // passes
+
+  explicit Line(const PlannedPass& pass) : planned(&pass), progress(pass.schedule.ops.size()) {}
+};
+
+struct Pass {
+  Line* line;
+  int64_t index;  // among the line's passes
+  PassInput input;
+  int streams_left = kStreams;
+};
+
+class CpuExecutor final : public Executor {
+ public:
+  CpuExecutor(const Plan& plan, HostWeights& weights, const ExecutorSettings& settings)
+      : plan_(plan), settings_(settings), arena_(plan.layout.arena_bytes), operations_(plan, weights, settings_, arena_) {
+    if (plan.training) training_ = std::make_unique<Line>(*plan.training);
+    if (plan.evaluation) evaluation_ = std::make_unique<Line>(*plan.evaluation);
+    for (int stream = 0; stream < kStreams; ++stream) {
+      threads_[stream] = std::jthread([this, stream] { work(static_cast<Stream>(stream)); });
+    }
+  }
+
+  ~CpuExecutor() override {
+    {
+      const std::lock_guard lock(mutex_);
+      stopping_ = true;
+    }
+    changed_.notify_all();
+    abort_waits();  // a thread in the middle of a pass may wait for one that has already stopped
+    for (std::jthread& thread : threads_) thread.join();
+  }
+
+  void start(int64_t next_step, std::span<const LogEntry> entries) override {
+    drain();
+    operations_.start(entries);
+    operations_.load_resident();
+    next_step_ = next_step;
+  }
+
+  void submit(PassInput input) override {
+    ZO2_ASSERT(training_ != nullptr && input.step == next_step_);
+    check_batch(input.batch, training_->planned->program);
+    if (input.last_pass) ++next_step_;
+    enqueue(*training_, std::move(input), kMaxInFlight);
+  }
+
+  StepResult next_result() override {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return failure_ || !results_.empty(); });
+    if (results_.empty()) std::rethrow_exception(failure_);
+    StepResult result = std::move(results_.front());
+    results_.pop_front();
+    return result;
+  }
+
+  EvaluationResult evaluate(const Batch& batch) override {
+    ZO2_ASSERT(evaluation_ != nullptr);
+    const PlannedPass& planned = *evaluation_->planned;
+    check_batch(batch, planned.program);
+    drain();
+    PassInput input;
+    input.batch = batch;
+    input.step = next_step_;
+    enqueue(*evaluation_, std::move(input), kMaxInFlight);
+    drain();
+    return {operations_.loss_sum(planned, 0), operations_.logprobs(planned, 0, batch.rows.size())};
+  }
+
+  void sync_host() override {
+    drain();
+    operations_.save_resident();
+  }
+
+  ArenaMeter arena() const override { return {plan_.layout.arena_bytes, arena_.peak_bytes(), cpu::library_peak_bytes()}; }
+
+ private:
+  void enqueue(Line& line, PassInput input, int64_t in_flight) {
+    auto pass = std::make_shared<Pass>(Pass{&line, line.submitted++, std::move(input)});
+    {
+      std::unique_lock lock(mutex_);
+      changed_.wait(lock, [&] { return failure_ || unfinished_ < in_flight; });
+      if (failure_) std::rethrow_exception(failure_);
+      ++unfinished_;
+      for (auto& queue : queues_) queue.push_back(pass);
+    }
+    changed_.notify_all();
+  }
+
+  void drain() {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return failure_ || unfinished_ == 0; });
+    if (failure_) std::rethrow_exception(failure_);
+  }
+
+  void work(Stream stream) {
+    auto& queue = queues_[static_cast<int>(stream)];
+    if (stream == Stream::compute) cpu::set_threads(settings_.threads > 0 ? settings_.threads : cpu::default_threads());
+    while (true) {
+      std::shared_ptr<Pass> pass;
+      {
+        std::unique_lock lock(mutex_);
+        changed_.wait(lock, [&] { return stopping_ || failure_ || !queue.empty(); });
+        if (stopping_ || failure_) return;
+        pass = std::move(queue.front());
+        queue.pop_front();
+      }
+      try {
+        run(stream, *pass);
+      } catch (const PassAborted&) {
+        return;
+      } catch (...) {
+        fail(std::current_exception());
+        return;
+      }
+      {
+        const std::lock_guard lock(mutex_);
+        if (stream == Stream::compute && pass->line == training_.get() && pass->input.last_pass) {
+          results_.push_back(operations_.take_result());
+        }
+        if (--pass->streams_left == 0) --unfinished_;
+      }
+      changed_.notify_all();
+    }
+  }
+
+  void run(Stream stream, const Pass& pass) {
+    const PlannedPass& planned = *pass.line->planned;
+    Progress& progress = pass.line->progress;
+    const std::vector<ScheduledOp>& ops = planned.schedule.ops;
+    for (int at = 0; at < static_cast<int>(ops.size()); ++at) {
+      if (ops[at].stream != stream) continue;
+      for (const Dependency& after : ops[at].after) {
+        if (pass.index >= after.passes_ago) progress.wait(after.op, pass.index - after.passes_ago);
+      }
+      operations_.run(planned, ops[at], pass.input);
+      progress.complete(at, pass.index);
+    }
+  }
+
+  void fail(std::exception_ptr failure) {
+    {
+      const std::lock_guard lock(mutex_);
+      if (!failure_) failure_ = std::move(failure);
+    }
+    changed_.notify_all();
+    abort_waits();
+  }
+
+  void abort_waits() {
+    for (Line* line : {training_.get(), evaluation_.get()}) {
+      if (line != nullptr) line->progress.abort();
+    }
+  }
+
+  const Plan& plan_;
+  const ExecutorSettings settings_;
+  Arena arena_;
+  Operations operations_;
+  std::unique_ptr<Line> training_;
+  std::unique_ptr<Line> evaluation_;
+  int64_t next_step_ = 0;
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<std::shared_ptr<Pass>> queues_[kStreams];
+  std::deque<StepResult> results_;
+  int64_t unfinished_ = 0;
+  bool stopping_ = false;
+  std::exception_ptr failure_;
+  std::jthread threads_[kStreams];  // last: they use all of the above
+};
+
+}  // namespace
+
+std::unique_ptr<Executor> make_cpu_executor(const Plan& plan, HostWeights& weights, const ExecutorSettings& settings) {
+  ZO2_ASSERT(weights.dtype() == plan.settings.dtype);
+  return std::make_unique<CpuExecutor>(plan, weights, settings);
+}
+
+AttentionWorkspace cpu_attention_workspace(DType dtype, int threads) {
+  return [=](const ModelConfig& config, const PassShape& shape) {
+    if (threads > 0) cpu::set_threads(threads);
+    return cpu::measure_attention_workspace(dtype, shape.batch, shape.seq, config.num_heads, config.head_dim());
+  };
+}
+
+}  // namespace zo2

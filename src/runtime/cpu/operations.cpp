@@ -1,0 +1,352 @@
+#include "runtime/cpu/operations.h"
+
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "runtime/cpu/kernels.h"
+#include "runtime/cpu/linalg.h"
+
+namespace zo2::cpu {
+namespace {
+
+constexpr int64_t kVisitGrain = 16 * 1024;  // elements a thread takes at least
+constexpr int64_t kRowGrain = 4;
+
+template <typename T>
+T* as(std::byte* data) {
+  return reinterpret_cast<T*>(data);
+}
+
+int64_t extent_of(const Op& op, const PassInput& input) {
+  return op.extent == Extent::tokens ? input.batch.batch * input.batch.seq
+                                     : static_cast<int64_t>(input.batch.rows.size());
+}
+
+LogSumExp log_sum_exp(std::byte* state, int64_t tokens) {
+  auto* data = as<float>(state);
+  return {data, data + tokens, data + 2 * tokens};
+}
+
+}  // namespace
+
+void EntryRing::push(const LogEntry& entry) {
+  const size_t keep = static_cast<size_t>(2 * kMaxPendingEntries + 2 * pairs_);
+  if (entries_.size() >= 4 * keep) entries_.erase(entries_.begin(), entries_.end() - static_cast<int64_t>(keep));
+  entries_.push_back(entry);
+}
+
+std::span<const LogEntry> EntryRing::range(int64_t first_step, int64_t end_step) const {
+  if (first_step >= end_step) return {};
+  ZO2_ASSERT(!entries_.empty() && entries_.front().step <= first_step);
+  const auto first = static_cast<size_t>((first_step - entries_.front().step) * pairs_);
+  const auto count = static_cast<size_t>((end_step - first_step) * pairs_);
+  ZO2_ASSERT(first + count <= entries_.size() && entries_[first].step == first_step);
+  return std::span(entries_).subspan(first, count);
+}
+
+Operations::Operations(const Plan& plan, HostWeights& weights, const ExecutorSettings& settings, Arena& arena)
+    : plan_(plan),
+      weights_(weights),
+      settings_(settings),
+      arena_(arena),
+      rules_{&plan.table, plan.settings.dtype, &settings},
+      elt_bytes_(dtype_bytes(plan.settings.dtype)),
+      tiles_of_(plan.table.weights.size()),
+      entries_(std::max(1, plan.settings.pairs)),
+      last_end_(std::chrono::steady_clock::now()) {
+  const std::vector<Tile>& tiles = plan.any().program.tiles;
+  for (size_t tile = 0; tile < tiles.size(); ++tile) tiles_of_[tiles[tile].weight].push_back(static_cast<int>(tile));
+}
+
+void Operations::run(const PlannedPass& planned, const ScheduledOp& scheduled, const PassInput& input) {
+  const Op& op = planned.program.ops[scheduled.op];
+  switch (op.kind) {
+    case OpKind::upload: return upload(planned, scheduled, input);
+    case OpKind::download: return download(planned, scheduled, input);
+    case OpKind::visit:
+    case OpKind::fold: return visit(planned, scheduled, input);
+    case OpKind::inputs: return inputs(planned, input);
+    case OpKind::gather: return gather(planned, op, input);
+    case OpKind::layer_norm: return layer_norm(planned, op, input);
+    case OpKind::linear: return linear(planned, op, input);
+    case OpKind::attention: return attention(planned, op, input);
+    case OpKind::select_rows: return select_rows(planned, op, input);
+    case OpKind::head: return head(planned, op, input);
+    case OpKind::loss: return loss(planned, op, input);
+    case OpKind::entry: return entry(planned, op, input);
+  }
+}
+
+bool Operations::commits(int weight, const PassInput& input) const {
+  const CommitRule& rule = plan_.commits[weight];
+  return input.pass == 0 && rule.commits_at(input.step) && rule.folded_steps(input.step) < input.step;
+}
+
+void Operations::start(std::span<const LogEntry> entries) {
+  entries_ = EntryRing(std::max(1, plan_.settings.pairs));
+  for (const LogEntry& entry : entries) entries_.push(entry);
+  last_end_ = std::chrono::steady_clock::now();
+}
+
+std::byte* Operations::buffer(const PlannedPass& planned, int buffer, int64_t bytes) const {
+  ZO2_ASSERT(bytes <= planned.program.buffers[buffer].bytes);
+  return arena_.at(plan_.layout.buffer_offset[planned.layout_index][buffer], bytes);
+}
+
+std::byte* Operations::whole(const PlannedPass& planned, int index) const {
+  return buffer(planned, index, planned.program.buffers[index].bytes);
+}
+
+std::span<const LogEntry> Operations::pending(int weight, const PassInput& input) const {
+  return entries_.range(plan_.commits[weight].folded_steps(input.step, input.pass), input.step);
+}
+
+const std::byte* Operations::table_row(const Program& program, int weight, int64_t row) const {
+  const std::vector<int>& tiles = tiles_of_[weight];
+  const int tile = tiles[static_cast<size_t>(row / program.tiles[tiles[0]].rows)];
+  const Tile& held = program.tiles[tile];
+  if (!plan_.layout.resident(tile)) return weights_.data(weight) + elements_bytes(row * held.cols);
+  return arena_.at(plan_.layout.resident_offset[tile] + elements_bytes((row - held.first_row) * held.cols),
+                   elements_bytes(held.cols));
+}
+
+void Operations::load_resident() {
+  const std::vector<Tile>& tiles = plan_.any().program.tiles;
+  at::parallel_for(0, static_cast<int64_t>(tiles.size()), 1, [&](int64_t first, int64_t last) {
+    for (int64_t tile = first; tile < last; ++tile) {
+      if (!plan_.layout.resident(static_cast<int>(tile))) continue;
+      const int64_t bytes = elements_bytes(tiles[tile].count());
+      std::memcpy(arena_.at(plan_.layout.resident_offset[tile], bytes),
+                  weights_.data(tiles[tile].weight) + elements_bytes(tiles[tile].first_element()),
+                  static_cast<size_t>(bytes));
+    }
+  });
+}
+
+void Operations::save_resident() {
+  const std::vector<Tile>& tiles = plan_.any().program.tiles;
+  at::parallel_for(0, static_cast<int64_t>(tiles.size()), 1, [&](int64_t first, int64_t last) {
+    for (int64_t tile = first; tile < last; ++tile) {
+      if (!plan_.layout.resident(static_cast<int>(tile))) continue;
+      const int64_t bytes = elements_bytes(tiles[tile].count());
+      std::memcpy(weights_.data(tiles[tile].weight) + elements_bytes(tiles[tile].first_element()),
+                  arena_.at(plan_.layout.resident_offset[tile], bytes), static_cast<size_t>(bytes));
+    }
+  });
+}
+
+void Operations::upload(const PlannedPass& planned, const ScheduledOp& scheduled, const PassInput& input) {
+  const Op& op = planned.program.ops[scheduled.op];
+  const Tile& tile = planned.program.tiles[op.tile];
+  const bool folded_only = planned.program.ops[scheduled.op + 1].kind == OpKind::fold;
+  if (folded_only && !commits(tile.weight, input)) return;
+  const int64_t bytes = elements_bytes(tile.count());
+  std::memcpy(arena_.at(scheduled.tile_offset, bytes),
+              weights_.data(tile.weight) + elements_bytes(tile.first_element()), static_cast<size_t>(bytes));
+}
+
+void Operations::download(const PlannedPass& planned, const ScheduledOp& scheduled, const PassInput& input) {
+  const Tile& tile = planned.program.tiles[planned.program.ops[scheduled.op].tile];
+  if (!planned.program.shape.training() || !commits(tile.weight, input)) return;
+  const int64_t bytes = elements_bytes(tile.count());
+  std::memcpy(weights_.data(tile.weight) + elements_bytes(tile.first_element()),
+              arena_.at(scheduled.tile_offset, bytes), static_cast<size_t>(bytes));
+}
+
+void Operations::visit(const PlannedPass& planned, const ScheduledOp& scheduled, const PassInput& input) {
+  const Op& op = planned.program.ops[scheduled.op];
+  const Tile& tile = planned.program.tiles[op.tile];
+  const bool training = planned.program.shape.training();
+  const bool commit = training && op.last_visit && commits(tile.weight, input);
+  if (op.kind == OpKind::fold && !commit) return;
+  const int64_t bytes = elements_bytes(tile.count());
+  std::byte* base = arena_.at(scheduled.tile_offset, bytes);
+  const Direction direction{input.seed, static_cast<uint32_t>(op.pair), settings_.eps};
+  VisitOutput output;
+  if (commit) output.base = base;
+  for (int side = 0; side < 2; ++side) {
+    if (op.out[side] >= 0) output.out[side] = buffer(planned, op.out[side], bytes);
+  }
+  const std::span<const LogEntry> entries = pending(tile.weight, input);
+  at::parallel_for(0, tile.count(), kVisitGrain, [&](int64_t first, int64_t last) {
+    VisitOutput part;
+    if (output.base) part.base = output.base + elements_bytes(first);
+    for (int side = 0; side < 2; ++side) {
+      if (output.out[side]) part.out[side] = output.out[side] + elements_bytes(first);
+    }
+    visit_elements(rules_, tile.weight, tile.first_element() + first, last - first, base + elements_bytes(first), entries,
+                   training && op.kind == OpKind::visit ? &direction : nullptr, part);
+  });
+}
+
+void Operations::inputs(const PlannedPass& planned, const PassInput& input) {
+  const Program& program = planned.program;
+  const auto copy = [&](int index, const std::vector<int32_t>& values) {
+    const auto bytes = static_cast<int64_t>(values.size() * sizeof(int32_t));
+    std::memcpy(buffer(planned, index, bytes), values.data(), static_cast<size_t>(bytes));
+  };
+  copy(program.token_ids, input.batch.tokens);
+  copy(program.labelled_rows, input.batch.rows);
+  copy(program.targets, input.batch.targets);
+  if (input.pass == 0) {
+    step_tokens_ = 0;
+    std::memset(whole(planned, program.losses), 0, static_cast<size_t>(program.buffers[program.losses].bytes));
+  }
+  step_tokens_ += static_cast<int64_t>(input.batch.rows.size());
+}
+
+void Operations::gather(const PlannedPass& planned, const Op& op, const PassInput& input) {
+  const int64_t tokens = input.batch.batch * input.batch.seq;
+  const int64_t row_bytes = elements_bytes(op.out_cols);
+  const bool training = planned.program.shape.training();
+  const Direction direction{input.seed, static_cast<uint32_t>(op.pair), settings_.eps};
+  const std::span<const LogEntry> entries = pending(op.weight, input);
+  const int32_t* ids = op.in[0] >= 0 ? as<int32_t>(buffer(planned, op.in[0], tokens * 4)) : nullptr;
+  std::byte* out[2] = {nullptr, nullptr};
+  for (int side = 0; side < planned.program.shape.sides(); ++side) {
+    out[side] = buffer(planned, op.out[side], tokens * row_bytes);
+  }
+  at::parallel_for(0, tokens, kRowGrain, [&](int64_t first, int64_t last) {
+    std::vector<std::byte> held(static_cast<size_t>(2 * row_bytes));
+    for (int64_t token = first; token < last; ++token) {
+      const int64_t row =
+          op.index == GatherIndex::tokens ? ids[token] : token % input.batch.seq + op.index_offset;
+      VisitOutput part;
+      for (int side = 0; side < 2; ++side) {
+        if (!out[side]) continue;
+        part.out[side] = op.accumulate ? held.data() + side * row_bytes : out[side] + token * row_bytes;
+      }
+      visit_elements(rules_, op.weight, row * op.out_cols, op.out_cols, table_row(planned.program, op.weight, row),
+                     entries, training ? &direction : nullptr, part);
+      if (!op.accumulate) continue;
+      for (int side = 0; side < 2; ++side) {
+        if (out[side]) add_rows(rules_.dtype, out[side] + token * row_bytes, part.out[side], op.out_cols);
+      }
+    }
+  });
+}
+
+void Operations::layer_norm(const PlannedPass& planned, const Op& op, const PassInput& input) {
+  const int64_t rows = extent_of(op, input);
+  const std::byte* in = buffer(planned, op.in[0], elements_bytes(rows * op.in_cols));
+  std::byte* out = buffer(planned, op.out[0], elements_bytes(rows * op.in_cols));
+  const std::byte* vectors = whole(planned, op.vectors);
+  at::parallel_for(0, rows, kRowGrain, [&](int64_t first, int64_t last) {
+    cpu::layer_norm(rules_.dtype, in, vectors + elements_bytes(op.vector_offset[0]),
+                    vectors + elements_bytes(op.vector_offset[1]), out, op.in_cols, first, last);
+  });
+}
+
+void Operations::linear(const PlannedPass& planned, const Op& op, const PassInput& input) {
+  const Tile& tile = planned.program.tiles[op.tile];
+  const int64_t rows = extent_of(op, input);
+  const std::byte* in = buffer(planned, op.in[0], elements_bytes(rows * op.in_cols));
+  const std::byte* weights = buffer(planned, op.weights, elements_bytes(tile.count()));
+  std::byte* panel =
+      buffer(planned, op.out[0], elements_bytes(rows * op.out_cols)) + elements_bytes(tile.first_row);
+  const auto epilogue = [&] {
+    if (op.vectors < 0) return;
+    const std::byte* bias = whole(planned, op.vectors) + elements_bytes(op.vector_offset[0] + tile.first_row);
+    at::parallel_for(0, rows, kRowGrain, [&](int64_t first, int64_t last) {
+      add_bias(rules_.dtype, panel, bias, op.relu, tile.rows, op.out_cols, first, last);
+    });
+  };
+  // Into the residual stream the bias goes first, so that the product's own sum is the last rounding.
+  if (op.accumulate) epilogue();
+  matmul(rules_.dtype, in, weights, panel, rows, op.in_cols, tile.rows, op.out_cols, op.accumulate);
+  if (!op.accumulate) epilogue();
+}
+
+void Operations::attention(const PlannedPass& planned, const Op& op, const PassInput& input) {
+  const Program& program = planned.program;
+  const int64_t bytes = elements_bytes(input.batch.batch * input.batch.seq * op.in_cols);
+  const std::byte* qkv[3];
+  for (int i = 0; i < 3; ++i) qkv[i] = buffer(planned, op.in[i], bytes);
+  cpu::attention(rules_.dtype, qkv[0], qkv[1], qkv[2], whole(planned, op.out[0]), program.buffers[op.out[0]].bytes,
+                 input.batch.batch, input.batch.seq, program.num_heads, op.in_cols / program.num_heads);
+}
+
+void Operations::select_rows(const PlannedPass& planned, const Op& op, const PassInput& input) {
+  const auto rows = static_cast<int64_t>(input.batch.rows.size());
+  const int64_t row_bytes = elements_bytes(op.in_cols);
+  const int32_t* index = as<int32_t>(buffer(planned, op.in[1], rows * 4));
+  const std::byte* in = whole(planned, op.in[0]);
+  std::byte* out = buffer(planned, op.out[0], rows * row_bytes);
+  for (int64_t row = 0; row < rows; ++row) {
+    std::memcpy(out + row * row_bytes, in + index[row] * row_bytes, static_cast<size_t>(row_bytes));
+  }
+}
+
+void Operations::head(const PlannedPass& planned, const Op& op, const PassInput& input) {
+  const Tile& tile = planned.program.tiles[op.tile];
+  const auto rows = static_cast<int64_t>(input.batch.rows.size());
+  const std::byte* in = buffer(planned, op.in[0], elements_bytes(rows * op.in_cols));
+  const int32_t* targets = as<int32_t>(buffer(planned, op.in[1], rows * 4));
+  auto* logits = as<float>(buffer(planned, op.out[1], rows * tile.rows * 4));
+  const std::byte* weights = buffer(planned, op.weights, elements_bytes(tile.count()));
+  matmul_to_float(rules_.dtype, in, weights, logits, rows, op.in_cols, tile.rows);
+  const LogSumExp state = log_sum_exp(whole(planned, op.out[0]), planned.program.shape.tokens());
+  at::parallel_for(0, rows, kRowGrain, [&](int64_t first, int64_t last) {
+    update_log_sum_exp(logits, targets, tile.first_row, tile.rows, !op.accumulate, state, first, last);
+  });
+}
+
+void Operations::loss(const PlannedPass& planned, const Op& op, const PassInput& input) {
+  const auto rows = static_cast<int64_t>(input.batch.rows.size());
+  auto* logprobs = as<float>(buffer(planned, op.out[0], rows * 4));
+  auto* losses = as<double>(whole(planned, op.out[1]));
+  const LogSumExp state = log_sum_exp(whole(planned, op.in[0]), planned.program.shape.tokens());
+  losses[op.branch] += finish_log_probabilities(state, rows, logprobs);
+}
+
+void Operations::entry(const PlannedPass& planned, const Op& op, const PassInput& input) {
+  if (!planned.program.shape.training() || !input.last_pass) return;
+  const auto* losses = as<double>(whole(planned, op.in[0]));
+  const int pairs = planned.program.shape.pairs;
+  const auto tokens = static_cast<double>(step_tokens_);
+  StepResult result;
+  for (int pair = 0; pair < pairs; ++pair) {
+    LogEntry entry;
+    entry.step = static_cast<uint32_t>(input.step);
+    entry.pair = static_cast<uint16_t>(pair);
+    entry.seed = input.seed;
+    entry.loss_plus = losses[2 * pair] / tokens;
+    entry.loss_minus = losses[2 * pair + 1] / tokens;
+    entry.projected_gradient = (entry.loss_plus - entry.loss_minus) / (2.0 * static_cast<double>(settings_.eps));
+    entry.learning_rate = input.learning_rate;
+    entry.alpha = static_cast<float>(input.learning_rate * entry.projected_gradient / pairs);
+    if (std::isfinite(entry.projected_gradient) && std::isfinite(entry.alpha)) {
+      if (pair == 0) entry.decay = static_cast<float>(1.0 - input.learning_rate * settings_.weight_decay);
+    } else {
+      entry.alpha = 0;
+      entry.flags = kLogNonFinite;
+    }
+    entries_.push(entry);
+    result.entries.push_back(entry);
+  }
+  const auto now = std::chrono::steady_clock::now();
+  result.step_ms = std::chrono::duration<double, std::milli>(now - last_end_).count();
+  last_end_ = now;
+  result_ = std::move(result);
+}
+
+StepResult Operations::take_result() {
+  ZO2_ASSERT(result_.has_value());
+  StepResult result = std::move(*result_);
+  result_.reset();
+  return result;
+}
+
+double Operations::loss_sum(const PlannedPass& planned, int branch) const {
+  return as<double>(whole(planned, planned.program.losses))[branch];
+}
+
+std::vector<float> Operations::logprobs(const PlannedPass& planned, int branch, size_t count) const {
+  const auto* data = as<float>(buffer(planned, planned.program.logprobs[branch], static_cast<int64_t>(count * 4)));
+  return {data, data + count};
+}
+
+}  // namespace zo2::cpu

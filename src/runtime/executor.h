@@ -1,0 +1,103 @@
+// Runs the passes of a plan on a device. CPU and CUDA implement this one interface (make_executor); nothing above it
+// knows which one runs.
+//
+// Passes are submitted in order and run asynchronously; results come back in order. The host never waits inside a
+// step: projected gradients and the entries of the step log are made on the device.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "model/plan.h"
+#include "noise/noise.h"
+#include "store/host_weights.h"
+#include "store/step_log.h"
+
+namespace zo2 {
+
+// Right-padded sequences and the positions that have a label: row b * seq + i predicts targets of position i + 1.
+struct Batch {
+  int64_t batch = 0;
+  int64_t seq = 0;
+  std::vector<int32_t> tokens;   // [batch, seq]
+  std::vector<int32_t> rows;     // [labelled], ascending, in [0, batch * seq)
+  std::vector<int32_t> targets;  // [labelled], in [0, vocab_size)
+};
+
+// Throws UsageError when the batch is empty, has no label, does not fit the plan, or has an id out of range.
+void check_batch(const Batch& batch, const Program& program);
+
+// One pass over the weights. A step has several when it accumulates over micro-batches: equal step and seed, ascending
+// pass, last_pass on the last.
+struct PassInput {
+  Batch batch;
+  int64_t step = 0;
+  int pass = 0;
+  bool last_pass = true;
+  uint64_t seed = 0;
+  double learning_rate = 0;
+};
+
+struct StepResult {
+  std::vector<LogEntry> entries;  // one per pair
+  double step_ms = 0;             // device time since the end of the step before
+};
+
+struct EvaluationResult {
+  double loss_sum = 0;          // of -logprobs
+  std::vector<float> logprobs;  // [labelled]
+};
+
+enum class Rounding : uint8_t { nearest, stochastic };
+
+struct ExecutorSettings {
+  float eps = 1e-3f;
+  double weight_decay = 0;
+  Distribution noise = Distribution::gaussian;
+  Rounding rounding = Rounding::nearest;
+  int threads = 0;  // compute threads; 0: one per core
+  // Tests only: directions from elsewhere, in place of the noise function. CPU only.
+  std::function<void(const NoiseKey& key, int64_t first_index, std::span<float> out)> direction_source;
+};
+
+struct ArenaMeter {
+  int64_t planned_bytes = 0;
+  int64_t peak_bytes = 0;  // the highest byte of the arena that any operation was handed, plus one
+  int64_t library_peak_bytes = 0;  // what libraries took for themselves in one operation, outside the arena
+};
+
+class Executor {
+ public:
+  virtual ~Executor() = default;
+
+  // Where training begins or resumes: `entries` are the log's newest ones, at least those still pending at this step.
+  // The host weights must hold the bases of that step.
+  virtual void start(int64_t next_step, std::span<const LogEntry> entries) = 0;
+
+  // Enqueues a training pass; waits only while more than a few are in flight. Throws what an earlier pass threw.
+  virtual void submit(PassInput input) = 0;
+
+  // The next finished step, in order. Waits for it; throws what its passes threw.
+  virtual StepResult next_result() = 0;
+
+  // Evaluates w_t at the current step (after every submitted pass). Never commits.
+  virtual EvaluationResult evaluate(const Batch& batch) = 0;
+
+  // Waits for every pass and writes the resident bases back to the host weights, which then hold the bases of the
+  // current step by the commit schedule.
+  virtual void sync_host() = 0;
+
+  virtual ArenaMeter arena() const = 0;
+};
+
+// `plan` and `weights` must outlive the executor.
+std::unique_ptr<Executor> make_cpu_executor(const Plan& plan, HostWeights& weights, const ExecutorSettings& settings);
+
+// What the CPU's attention needs beside its output, measured by one call of the planned shape with `threads` threads.
+AttentionWorkspace cpu_attention_workspace(DType dtype, int threads);
+
+}  // namespace zo2

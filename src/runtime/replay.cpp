@@ -1,0 +1,69 @@
+#include "runtime/replay.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "runtime/cpu/visit.h"
+#include "store/parallel.h"
+
+namespace zo2 {
+namespace {
+
+constexpr int64_t kChunk = 1 << 18;  // elements of one job
+
+struct Job {
+  int weight;
+  int64_t first;
+  int64_t count;
+};
+
+std::vector<Job> jobs_of(const HostWeights& weights) {
+  std::vector<Job> jobs;
+  for (int weight = 0; weight < weights.count(); ++weight) {
+    const int64_t count = weights.table().weights[weight].count();
+    for (int64_t first = 0; first < count; first += kChunk) jobs.push_back({weight, first, std::min(kChunk, count - first)});
+  }
+  return jobs;
+}
+
+// Folds the entries of steps [first_step, end_step) into one job's elements.
+void fold(HostWeights& weights, const FoldRules& rules, const Job& job, std::span<const LogEntry> entries, int pairs,
+          int64_t first_step, int64_t end_step) {
+  if (first_step >= end_step) return;
+  ZO2_ASSERT(!entries.empty() && entries.front().step <= first_step);
+  const auto skip = static_cast<size_t>((first_step - entries.front().step) * pairs);
+  const auto count = static_cast<size_t>((end_step - first_step) * pairs);
+  ZO2_ASSERT(skip + count <= entries.size() && entries[skip].step == first_step);
+  std::byte* data = weights.data(job.weight) + job.first * dtype_bytes(weights.dtype());
+  VisitOutput output;
+  output.base = data;
+  visit_elements(rules, job.weight, job.first, job.count, data, entries.subspan(skip, count), nullptr, output);
+}
+
+}  // namespace
+
+void replay_commits(HostWeights& weights, const std::vector<CommitRule>& commits, const ExecutorSettings& settings,
+                    std::span<const LogEntry> entries, int pairs, int64_t from, int64_t to) {
+  const FoldRules rules{&weights.table(), weights.dtype(), &settings};
+  const std::vector<Job> jobs = jobs_of(weights);
+  parallel_for(hardware_threads(), static_cast<int64_t>(jobs.size()), [&](int64_t i) {
+    const CommitRule& rule = commits[jobs[i].weight];
+    int64_t folded = rule.folded_steps(from);
+    for (int64_t step = from; step < to; ++step) {
+      if (!rule.commits_at(step)) continue;
+      fold(weights, rules, jobs[i], entries, pairs, folded, step);
+      folded = std::max(folded, step);
+    }
+  });
+}
+
+void fold_pending(HostWeights& weights, const std::vector<CommitRule>& commits, const ExecutorSettings& settings,
+                  std::span<const LogEntry> entries, int pairs, int64_t step) {
+  const FoldRules rules{&weights.table(), weights.dtype(), &settings};
+  const std::vector<Job> jobs = jobs_of(weights);
+  parallel_for(hardware_threads(), static_cast<int64_t>(jobs.size()), [&](int64_t i) {
+    fold(weights, rules, jobs[i], entries, pairs, commits[jobs[i].weight].folded_steps(step), step);
+  });
+}
+
+}  // namespace zo2

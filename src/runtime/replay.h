@@ -1,0 +1,25 @@
+// The step log applied to weights without data: what a resumed run, an export and a replay do.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "program/commit.h"
+#include "runtime/executor.h"
+#include "store/host_weights.h"
+#include "store/step_log.h"
+
+namespace zo2 {
+
+// Takes the bases of step `from` to the bases of step `to` as the run itself would have: every commit in between, in
+// order, each with its own rounding. `entries` are the log's, starting no later than the oldest pending at `from`, up
+// to step `to`; `pairs` of them a step.
+void replay_commits(HostWeights& weights, const std::vector<CommitRule>& commits, const ExecutorSettings& settings,
+                    std::span<const LogEntry> entries, int pairs, int64_t from, int64_t to);
+
+// Turns the bases of `step` into w_t, in place. The result is for evaluation and export; it is not a state to resume
+// from when entries are pending.
+void fold_pending(HostWeights& weights, const std::vector<CommitRule>& commits, const ExecutorSettings& settings,
+                  std::span<const LogEntry> entries, int pairs, int64_t step);
+
+}  // namespace zo2

@@ -1,0 +1,164 @@
+#include "task/sequences.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <numeric>
+
+#include "base/error.h"
+#include "base/json.h"
+#include "noise/noise.h"
+
+namespace zo2 {
+namespace {
+
+// Streams of the noise function under the data's seed, beside the seed sequence's 0.
+constexpr uint32_t kTokenStream = 1;
+constexpr uint32_t kOrderStream = 2;
+
+class RandomTokens final : public BatchSource {
+ public:
+  RandomTokens(int64_t vocab_size, int64_t batch, int64_t seq, uint64_t seed)
+      : vocab_size_(vocab_size), batch_(batch), seq_(seq), seed_(seed) {}
+
+  Batch batch(int64_t step, int pass) const override {
+    std::vector<Sequence> sequences(static_cast<size_t>(batch_));
+    std::vector<uint32_t> bits(static_cast<size_t>(seq_));
+    std::vector<const Sequence*> pointers;
+    for (int64_t i = 0; i < batch_; ++i) {
+      fill_bits({seed_, Purpose::seed_sequence, static_cast<uint32_t>(pass), kTokenStream, static_cast<uint32_t>(step)},
+                i * seq_, bits);
+      for (uint32_t word : bits) {
+        sequences[i].input_ids.push_back(static_cast<int32_t>((uint64_t{word} * static_cast<uint64_t>(vocab_size_)) >> 32));
+      }
+      sequences[i].labels = sequences[i].input_ids;
+      pointers.push_back(&sequences[i]);
+    }
+    return make_batch(pointers);
+  }
+  int64_t batch_size() const override { return batch_; }
+  int64_t longest() const override { return seq_; }
+
+ private:
+  int64_t vocab_size_, batch_, seq_;
+  uint64_t seed_;
+};
+
+class ShuffledSequences final : public BatchSource {
+ public:
+  ShuffledSequences(std::vector<Sequence> sequences, int64_t batch, int passes, uint64_t seed)
+      : sequences_(std::move(sequences)), batch_(batch), passes_(passes), seed_(seed) {
+    ZO2_CHECK(!sequences_.empty(), UsageError, "the training data has no sequences");
+  }
+
+  Batch batch(int64_t step, int pass) const override {
+    const auto count = static_cast<int64_t>(sequences_.size());
+    const int64_t batches = (count + batch_ - 1) / batch_;
+    const int64_t index = step * passes_ + pass;
+    const std::vector<int64_t> order = permutation(static_cast<uint32_t>(index / batches));
+    std::vector<const Sequence*> chosen;
+    for (int64_t i = index % batches * batch_; i < std::min(count, (index % batches + 1) * batch_); ++i) {
+      chosen.push_back(&sequences_[static_cast<size_t>(order[static_cast<size_t>(i)])]);
+    }
+    return make_batch(chosen);
+  }
+  int64_t batch_size() const override { return batch_; }
+  int64_t longest() const override {
+    size_t longest = 0;
+    for (const Sequence& sequence : sequences_) longest = std::max(longest, sequence.input_ids.size());
+    return static_cast<int64_t>(longest);
+  }
+
+ private:
+  // Fisher-Yates with words of the noise function: the same on every platform.
+  std::vector<int64_t> permutation(uint32_t epoch) const {
+    std::vector<int64_t> order(sequences_.size());
+    std::iota(order.begin(), order.end(), 0);
+    std::vector<uint32_t> bits(order.size());
+    fill_bits({seed_, Purpose::seed_sequence, 0, kOrderStream, epoch}, 0, bits);
+    for (size_t i = order.size(); i > 1; --i) {
+      std::swap(order[i - 1], order[static_cast<size_t>((uint64_t{bits[i - 1]} * i) >> 32)]);
+    }
+    return order;
+  }
+
+  std::vector<Sequence> sequences_;
+  int64_t batch_;
+  int passes_;
+  uint64_t seed_;
+};
+
+std::vector<int32_t> integers(const Json& object, const char* key, const std::string& where) {
+  const auto found = object.find(key);
+  ZO2_CHECK(found != object.end() && found->is_array(), UsageError, "{}: '{}' must be a list of integers", where, key);
+  std::vector<int32_t> values;
+  for (const Json& value : *found) {
+    ZO2_CHECK(value.is_number_integer() && value.get<int64_t>() >= INT32_MIN && value.get<int64_t>() <= INT32_MAX,
+              UsageError, "{}: '{}' holds {}, which is no token id", where, key, value.dump());
+    values.push_back(value.get<int32_t>());
+  }
+  return values;
+}
+
+}  // namespace
+
+std::vector<Sequence> read_sequences(const std::filesystem::path& path) {
+  std::ifstream stream(path);
+  ZO2_CHECK(stream, IoError, "cannot read {}: {}", path.string(), std::strerror(errno));
+  std::vector<Sequence> sequences;
+  std::string line;
+  for (int number = 1; std::getline(stream, line); ++number) {
+    if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
+    const std::string where = fmt::format("{}:{}", path.string(), number);
+    Sequence sequence;
+    Json object;
+    try {
+      object = Json::parse(line);
+    } catch (const Json::parse_error& error) {
+      throw UsageError(fmt::format("{}: not valid JSON: {}", where, error.what()));
+    }
+    ZO2_CHECK(object.is_object(), UsageError, "{}: expected an object with input_ids", where);
+    sequence.input_ids = integers(object, "input_ids", where);
+    ZO2_CHECK(!sequence.input_ids.empty(), UsageError, "{}: input_ids is empty", where);
+    sequence.labels = object.contains("labels") ? integers(object, "labels", where) : sequence.input_ids;
+    ZO2_CHECK(sequence.labels.size() == sequence.input_ids.size(), UsageError, "{}: {} labels for {} input_ids", where,
+              sequence.labels.size(), sequence.input_ids.size());
+    // The first label has no position to be predicted from.
+    const bool any = std::any_of(sequence.labels.begin() + 1, sequence.labels.end(), [](int32_t id) { return id != kIgnored; });
+    ZO2_CHECK(any, UsageError, "{}: no label to predict: every label but the first is ignored ({})", where, kIgnored);
+    sequences.push_back(std::move(sequence));
+  }
+  return sequences;
+}
+
+Batch make_batch(const std::vector<const Sequence*>& sequences) {
+  ZO2_CHECK(!sequences.empty(), UsageError, "the batch is empty");
+  Batch batch;
+  batch.batch = static_cast<int64_t>(sequences.size());
+  for (const Sequence* sequence : sequences) {
+    batch.seq = std::max(batch.seq, static_cast<int64_t>(sequence->input_ids.size()));
+  }
+  batch.tokens.assign(static_cast<size_t>(batch.batch * batch.seq), 0);  // padding: real tokens never see it
+  for (int64_t row = 0; row < batch.batch; ++row) {
+    const Sequence& sequence = *sequences[static_cast<size_t>(row)];
+    std::copy(sequence.input_ids.begin(), sequence.input_ids.end(), batch.tokens.begin() + row * batch.seq);
+    for (size_t i = 1; i < sequence.labels.size(); ++i) {
+      if (sequence.labels[i] == kIgnored) continue;
+      batch.rows.push_back(static_cast<int32_t>(row * batch.seq + static_cast<int64_t>(i) - 1));
+      batch.targets.push_back(sequence.labels[i]);
+    }
+  }
+  return batch;
+}
+
+std::unique_ptr<BatchSource> random_tokens(int64_t vocab_size, int64_t batch, int64_t seq, uint64_t seed) {
+  ZO2_CHECK(seq >= 2, UsageError, "a sequence of {} tokens has nothing to predict; at least 2", seq);
+  return std::make_unique<RandomTokens>(vocab_size, batch, seq, seed);
+}
+
+std::unique_ptr<BatchSource> shuffled_sequences(std::vector<Sequence> sequences, int64_t batch, int passes, uint64_t seed) {
+  return std::make_unique<ShuffledSequences>(std::move(sequences), batch, passes, seed);
+}
+
+}  // namespace zo2

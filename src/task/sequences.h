@@ -1,0 +1,42 @@
+// Token sequences with labels, and the batches that training reads: pure functions of the step.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <vector>
+
+#include "runtime/executor.h"
+
+namespace zo2 {
+
+inline constexpr int32_t kIgnored = -100;  // as Hugging Face has it: no label here
+
+struct Sequence {
+  std::vector<int32_t> input_ids;
+  std::vector<int32_t> labels;  // same length; labels[i] is predicted from position i - 1; kIgnored is skipped
+};
+
+// One JSON object a line: {"input_ids": [...], "labels": [...]}, labels optional (default: the input itself). Throws
+// UsageError naming the file and the line, IoError when it cannot be read.
+std::vector<Sequence> read_sequences(const std::filesystem::path& path);
+
+// Right-padded to the longest. Throws UsageError when it is empty.
+Batch make_batch(const std::vector<const Sequence*>& sequences);
+
+// Batches for training. Every step and pass has its own, the same whenever it is asked for.
+class BatchSource {
+ public:
+  virtual ~BatchSource() = default;
+  virtual Batch batch(int64_t step, int pass) const = 0;
+  virtual int64_t batch_size() const = 0;
+  virtual int64_t longest() const = 0;  // tokens of the longest sequence
+};
+
+// Uniform token ids from the noise function: for measuring speed and memory, synthetic by intent.
+std::unique_ptr<BatchSource> random_tokens(int64_t vocab_size, int64_t batch, int64_t seq, uint64_t seed);
+
+// The sequences in a fresh order each epoch; with several passes a step, `passes` batches a step. The last, short batch
+// of an epoch is kept.
+std::unique_ptr<BatchSource> shuffled_sequences(std::vector<Sequence> sequences, int64_t batch, int passes, uint64_t seed);
+
+}  // namespace zo2

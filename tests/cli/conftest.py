@@ -1,0 +1,30 @@
+"""Fixtures for tests that drive the built program: build/zo2, or $ZO2_BINARY."""
+
+import os
+import pathlib
+import subprocess
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BINARY = pathlib.Path(os.environ.get("ZO2_BINARY", ROOT / "build" / "zo2"))
+SHARED = pathlib.Path(os.environ.get("ZO2_SHARED", ROOT.parent / "shared"))
+
+
+@pytest.fixture(scope="session")
+def shared():
+    if not (SHARED / "fixtures" / "hf").is_dir():
+        pytest.skip("skipped: no shared fixtures (set ZO2_SHARED)")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def zo2():
+    """Runs the program; returns the completed process. Fails the test when the exit code is not `code`."""
+
+    def run(*arguments, code=0, **options):
+        done = subprocess.run([str(BINARY), *map(str, arguments)], capture_output=True, text=True, timeout=600, **options)
+        assert done.returncode == code, f"exit {done.returncode}, expected {code}: {done.stdout}{done.stderr}"
+        return done
+
+    return run

@@ -1,0 +1,237 @@
+#include "experiment/report.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <functional>
+#include <map>
+
+#include "base/error.h"
+#include "experiment/config_schema.h"
+#include "scratch.h"
+
+namespace zo2 {
+namespace {
+
+using testing::Scratch;
+
+// Synthetic records: the numbers are invented.
+class ReportTest : public ::testing::Test {
+ protected:
+  struct Options {
+    std::string method = "zo2";
+    int repeat = 0;
+    State state = State::ok;
+    double tokens_per_s = 100;
+    double gradient = 1.5;
+    std::string final_weights = "bbb";
+    std::map<std::string, Json> config{};
+    Json metrics = Json::object();
+  };
+
+  void add(const Options& options) {
+    Json config = default_config();
+    config_set(config, "method.name", options.method);
+    for (const auto& [key, value] : options.config) config_set(config, key, value);
+    const std::string hash = config_hash(config);
+    const std::string slug = config_at(config, "model.name").get<std::string>() + "-" + options.method;
+    const std::string folder =
+        "cells/" + slug + "-" + hash.substr(0, 8) + "/r" + std::to_string(options.repeat);
+    scratch_.write(folder + "/config.json", to_json(CellRequest{"synthetic", slug, options.repeat, hash, config}).dump());
+    if (options.state == State::ok) {
+      SampleWriter writer(scratch_.path() / folder);
+      for (int step = 0; step < 10; ++step) {
+        writer.write(StepSample{step, 7u, {11.0}, {10.0}, {step == 0 ? 0.0 : options.gradient}, 20.0});
+      }
+    }
+    Json result = make_result(options.state, hash);
+    result["metrics"] = {{"tokens_per_s", options.tokens_per_s}, {"step_ms_p50", 20.5}, {"tile_bytes", 1 << 20},
+                         {"arena_bytes", 64 << 20}, {"arena_planned_bytes", 64 << 20}, {"loss_first", 10.5},
+                         {"loss_last", 10.25}, {"host_rss_peak_bytes", 512 << 20}};
+    result["metrics"].update(options.metrics);
+    result["hashes"] = {{"initial_weights", "aaa"}, {"final_weights", options.final_weights}};
+    scratch_.write(folder + "/result.json", result.dump());
+  }
+  Report report(const std::vector<ReferenceFigure>& figures = {}) { return build_report(scratch_.path(), figures); }
+  EqualityVerdict only_verdict() {
+    const auto verdicts = report().equality;
+    EXPECT_EQ(verdicts.size(), 1u);
+    return verdicts.empty() ? EqualityVerdict{} : verdicts[0];
+  }
+
+  Scratch scratch_;
+};
+
+TEST_F(ReportTest, EqualRunsPass) {
+  add({.method = "resident"});
+  add({.method = "zo2", .config = {{"engine.slots", 8}}});  // slots are not numerics
+  add({.method = "mezo"});                                  // takes no part
+  const EqualityVerdict verdict = only_verdict();
+  EXPECT_EQ(verdict.verdict, Verdict::pass) << verdict.reason;
+  EXPECT_EQ(verdict.left, "opt-125m-resident r0");
+  EXPECT_EQ(verdict.steps, 10);
+}
+
+TEST_F(ReportTest, OneBitIsADifference) {
+  add({.method = "resident", .gradient = 1.5});
+  add({.method = "zo2", .gradient = std::nextafter(1.5, 2)});
+  EXPECT_EQ(only_verdict().verdict, Verdict::fail);
+  EXPECT_EQ(only_verdict().reason.find("step 1: projected_gradient 1.5 against 1.5000000000000002"), 0u);
+}
+
+TEST_F(ReportTest, DifferentFinalWeightsFail) {
+  add({.method = "resident"});
+  add({.method = "zo2", .final_weights = "ccc"});
+  EXPECT_EQ(only_verdict().verdict, Verdict::fail);
+  EXPECT_EQ(only_verdict().reason, "final_weights differ");
+}
+
+TEST_F(ReportTest, RunsThatProveNothingAreNotComparable) {
+  add({.method = "resident", .gradient = 0});
+  add({.method = "zo2", .gradient = 0});
+  EXPECT_EQ(only_verdict().verdict, Verdict::not_comparable) << "no informative gradient";
+}
+
+TEST_F(ReportTest, UnchangedWeightsAreNotComparable) {
+  add({.method = "resident", .final_weights = "aaa"});
+  add({.method = "zo2", .final_weights = "aaa"});
+  EXPECT_EQ(only_verdict().verdict, Verdict::not_comparable);
+}
+
+TEST_F(ReportTest, DifferentTilesAreNotComparableAndDifferentNumericsNotCompared) {
+  add({.method = "resident"});
+  add({.method = "zo2", .metrics = {{"tile_bytes", 2 << 20}}});
+  add({.method = "zo2", .config = {{"method.writeback_every", 4}}});
+  EXPECT_EQ(only_verdict().verdict, Verdict::not_comparable);
+}
+
+TEST_F(ReportTest, AFailedRunIsMissing) {
+  add({.method = "resident"});
+  add({.method = "zo2", .state = State::oom});
+  EXPECT_EQ(only_verdict().verdict, Verdict::missing);
+}
+
+TEST_F(ReportTest, RatiosAreOfMediansOverGoodRepeats) {
+  add({.method = "zo2", .repeat = 0, .tokens_per_s = 80});
+  add({.method = "zo2", .repeat = 1, .tokens_per_s = 100});
+  add({.method = "zo2", .repeat = 2, .tokens_per_s = 90});
+  add({.method = "zo2", .repeat = 3, .state = State::crashed, .tokens_per_s = 1});
+  add({.method = "resident", .tokens_per_s = 100});
+  add({.method = "mezo", .tokens_per_s = 30});
+  const Report result = report();
+  std::map<std::string, double> ratios;
+  for (const SpeedRatio& ratio : result.ratios) ratios[ratio.methods] = ratio.value;
+  EXPECT_EQ(ratios.size(), 3u);
+  EXPECT_DOUBLE_EQ(ratios["zo2/resident"], 0.9);
+  EXPECT_DOUBLE_EQ(ratios["zo2/mezo"], 3);
+  EXPECT_DOUBLE_EQ(ratios["resident/mezo"], 100.0 / 30);
+}
+
+TEST_F(ReportTest, ProjectionsStandBesideFiguresOfTheSameShapeOnly) {
+  const std::map<std::string, Json> shape{{"model.name", "opt-1.3b"}, {"model.tie_embeddings", false},
+                                          {"engine.project", true}};
+  add({.state = State::projected, .config = shape, .metrics = {{"nvml_projected_bytes", 1'500'000'000}}});
+  ReferenceFigure figure;
+  figure.system = "python-zo2";
+  figure.origin = "published";
+  figure.model = "opt-1.3b";
+  figure.metric = "nvml_step_peak_bytes";
+  figure.value = 3.75;
+  figure.unit = "GB";
+  figure.dtype = "fp16";
+  figure.batch = 1;
+  figure.seq = 2048;
+  figure.source = "README";
+  Report result = report({figure});
+  ASSERT_EQ(result.projected.size(), 1u);
+  EXPECT_DOUBLE_EQ(result.projected[0].ratio_least.value(), 2.5);
+  EXPECT_NEAR(result.projected[0].ratio_most.value(), 2.684, 1e-3);
+  EXPECT_TRUE(result.measured.empty());
+  for (const auto& change : std::vector<std::function<void(ReferenceFigure&)>>{
+           [](auto& f) { f.seq = 1024; }, [](auto& f) { f.dtype = "fp32"; }, [](auto& f) { f.batch = 8; },
+           [](auto& f) { f.tie_embeddings = true; }, [](auto& f) { f.model = "opt-2.7b"; }}) {
+    ReferenceFigure other = figure;
+    change(other);
+    EXPECT_FALSE(report({other}).projected[0].published_memory);
+  }
+}
+
+TEST_F(ReportTest, ExpectationsAreJudgedByTheWorstRepeat) {
+  add({.repeat = 0, .tokens_per_s = 100});
+  add({.repeat = 1, .tokens_per_s = 80});
+  add({.method = "mezo", .state = State::oom});
+  scratch_.write("experiment.json", R"({"name": "e", "expect": [
+    {"where": {"method.name": ["zo2"]}, "metric": "tokens_per_s", "at_least": 90, "source": "us"},
+    {"where": {"method.name": ["zo2"]}, "metric": "arena_bytes", "at_most": 67108864, "source": "us"},
+    {"where": {"method.name": ["mezo"]}, "metric": "tokens_per_s", "at_least": 1, "source": "us"},
+    {"where": {"method.name": ["resident"]}, "metric": "tokens_per_s", "at_least": 1, "source": "us"}]})");
+  const auto verdicts = report().expectations;
+  ASSERT_EQ(verdicts.size(), 4u);
+  EXPECT_EQ(verdicts[0].verdict, Verdict::fail);
+  EXPECT_EQ(verdicts[0].value, 80);
+  EXPECT_EQ(verdicts[1].verdict, Verdict::pass);
+  EXPECT_EQ(verdicts[2].verdict, Verdict::missing) << "a failed repeat proves nothing";
+  EXPECT_EQ(verdicts[3].verdict, Verdict::missing) << "no such cell";
+}
+
+TEST_F(ReportTest, TablesShowUnitsAndStates) {
+  add({.method = "resident"});
+  add({.method = "zo2", .tokens_per_s = 95});
+  add({.method = "mezo", .state = State::oom, .metrics = {{"tokens_per_s", nullptr}}});
+  std::string text;
+  for (const Table& table : to_tables(report())) text += render_text(table);
+  for (const char* part : {"arena MiB", "64.0", "equal", "10.50000 -> 10.25000", "oom", "1 x 2048", "PASS", "0.95"}) {
+    EXPECT_NE(text.find(part), std::string::npos) << part << "\n" << text;
+  }
+  const Json json = to_json(report());
+  EXPECT_EQ(json["measured"].size(), 3u);
+  EXPECT_EQ(json["equality"][0]["verdict"], "PASS");
+}
+
+TEST_F(ReportTest, AnEmptyFolderIsAnError) { EXPECT_THROW(report(), IoError); }
+
+TEST(Table, AlignsNumbersRightAndWordsLeft) {
+  EXPECT_EQ(render_text({"Title", {"name", "n"}, {{"a", "5"}, {"long", "123"}}, {"note"}}),
+            "Title\n"
+            "name    n\n"
+            "----  ---\n"
+            "a       5\n"
+            "long  123\n"
+            "note\n");
+}
+
+TEST(Reference, PublishedFilesAreReadAsPrinted) {
+  const auto folder = std::filesystem::path(__FILE__).parent_path() / "../../experiments/reference";
+  const auto figures = read_references(folder);
+  std::map<std::string, double> published;
+  for (const ReferenceFigure& figure : figures) {
+    EXPECT_FALSE(figure.source.empty());
+    EXPECT_FALSE(figure.how_read.empty());
+    if (figure.origin == "published") published[figure.model] = figure.value;
+  }
+  EXPECT_EQ(published.size(), 7u);
+  EXPECT_EQ(published["opt-1.3b"], 3.75);
+  EXPECT_EQ(published["opt-175b"], 18.04);
+}
+
+TEST(Reference, AMistakeIsNamedWithItsLine) {
+  const Scratch scratch;
+  const auto problem = [&](const std::string& text) -> std::string {
+    try {
+      read_reference(scratch.write("r.yaml", text));
+    } catch (const UsageError& error) {
+      return error.what();
+    }
+    return "";
+  };
+  const std::string good = "model: m, system: s, source: t, ";
+  EXPECT_NE(problem("figures:\n  - {" + good + "metric: speed, value: 1 s}").find("r.yaml:2: unknown metric 'speed'"),
+            std::string::npos);
+  EXPECT_NE(problem("figures:\n  - {" + good + "metric: wall_s, value: 1}").find("needs a unit"), std::string::npos);
+  EXPECT_NE(problem("figures:\n  - {metric: wall_s, value: 1 s}").find("needs system"), std::string::npos);
+  EXPECT_NE(problem("figures: [").find("r.yaml:"), std::string::npos);
+  EXPECT_THROW(read_reference(scratch.path() / "absent.yaml"), IoError);
+}
+
+}  // namespace
+}  // namespace zo2
