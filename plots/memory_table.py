@@ -31,24 +31,22 @@ def draw(records, figures):
     rows = _rows(records, figures)
     if not rows:
         return None
-    figure, axes = style.new_figure(2.5)
+    figure, axes = style.new_figure(2.6)
     width = 0.4
     for index, (_, published, ours, projected) in enumerate(rows):
         axes.bar(index - width / 2, published / MIB, width, color=style.GREY)
         axes.bar(index + width / 2, ours / MIB, width, color=style.SKY if projected else style.BLUE,
                  hatch="////" if projected else None, edgecolor=style.BLUE, linewidth=0.6)
-        axes.annotate(f"{published / ours:.1f}x", (index + width / 2, ours / MIB), ha="center", va="bottom",
-                      xytext=(0, 1.5), textcoords="offset points", fontsize=6.5)
     axes.set_yscale("log")
     low = min(min(row[1], row[2]) for row in rows) / MIB
     high = max(max(row[1], row[2]) for row in rows) / MIB
     axes.set_ylim(low / 2, high * 2.2)
-    ticks = [t for t in (64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768) if low / 2 <= t <= high * 2]
+    ticks = [t for t in (64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768) if low / 2 <= t <= high * 1.1]
     axes.set_yticks(ticks, [f"{t // 1024} GiB" if t >= 1024 else f"{t} MiB" for t in ticks])
     axes.minorticks_off()
-    axes.set_xticks(range(len(rows)), [row[0] for row in rows])
+    axes.set_xticks(range(len(rows)), [f"{size}\n{published / ours:.1f}x" for size, published, ours, _ in rows])
     axes.tick_params(axis="x", length=0)
-    axes.set_xlabel("OPT model size")
+    axes.set_xlabel("OPT model size; published over our memory")
     axes.set_ylabel("device memory (log)")
     handles = [style.plt.Rectangle((0, 0), 1, 1, color=style.GREY)]
     labels = ["Python ZO2, published"]

@@ -15,6 +15,7 @@ class Record:
     experiment: str
     slug: str
     repeat: int
+    config_hash: str
     config: dict
     state: str
     metrics: dict
@@ -54,24 +55,28 @@ class Figure:
 
 
 def read_records(folder: pathlib.Path) -> list[Record]:
-    """Every ended repeat under folder/cells: cells in the order of experiment.json, then others by name."""
+    """Every ended repeat under folder/cells of the cells that experiment.json names, in its order.
+
+    Without that file: every one, by name.
+    """
     cells = folder / "cells"
     if not cells.is_dir():
         raise FileNotFoundError(f"{folder} holds no records: there is no folder {cells}")
-    order = []
-    if (folder / "experiment.json").exists():
-        order = [cell["folder"] for cell in json.loads((folder / "experiment.json").read_text())["cells"]]
-    ranks = {name: rank for rank, name in enumerate(order)}
-    paths = sorted(cells.glob("*/r*/result.json"),
-                   key=lambda path: (ranks.get(path.parts[-3], len(ranks)), path.parts[-3], int(path.parts[-2][1:])))
-    return [_read_record(path) for path in paths]
+    paths = sorted(cells.glob("*/r*/result.json"), key=lambda path: (path.parts[-3], int(path.parts[-2][1:])))
+    records = [_read_record(path) for path in paths]
+    if not (folder / "experiment.json").exists():
+        return records
+    experiment = json.loads((folder / "experiment.json").read_text())
+    ranks = {cell["config_hash"]: rank for rank, cell in enumerate(experiment["cells"])}
+    return sorted((record for record in records if record.config_hash in ranks),
+                  key=lambda record: ranks[record.config_hash])
 
 
 def _read_record(path: pathlib.Path) -> Record:
     result = json.loads(path.read_text())
     request = json.loads((path.parent / "config.json").read_text())
-    return Record(path.parent, request["experiment"], request["slug"], request["repeat"], request["config"],
-                  result["state"], result.get("metrics", {}))
+    return Record(path.parent, request["experiment"], request["slug"], request["repeat"],
+                  request["config_hash"], request["config"], result["state"], result.get("metrics", {}))
 
 
 def read_figures(folder: pathlib.Path) -> list[Figure]:

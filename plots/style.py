@@ -21,8 +21,8 @@ plt.rcParams.update({
 })
 
 
-def new_figure(height_inches: float):
-    return plt.subplots(figsize=(COLUMN_INCHES, height_inches), layout="constrained")
+def new_figure(height_inches: float, columns: int = 1):
+    return plt.subplots(1, columns, figsize=(COLUMN_INCHES, height_inches), layout="constrained")
 
 
 def save(figure, folder: pathlib.Path, name: str) -> list[pathlib.Path]:

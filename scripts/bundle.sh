@@ -14,6 +14,10 @@ shift
 cd "$(dirname "$0")/.."
 source scripts/setup.sh
 
+unpath=$(mktemp)
+trap 'rm -f "$unpath"' EXIT
+echo 'file(RPATH_REMOVE FILE $ENV{FILE})' >"$unpath"
+
 rm -rf "$dir"/{bin,lib,experiments,plots}
 mkdir "$dir"/{bin,lib}
 for program in zo2 "$@"; do
@@ -21,7 +25,7 @@ for program in zo2 "$@"; do
   [[ -n "$path" ]] || { echo "bundle: build holds no program '$program': build it first" >&2; exit 1; }
   cp "$path" "$dir/bin/"
   # LibTorch is found by `run`, on that machine; the paths of this one would only mislead.
-  cmake -E env FILE="$dir/bin/$program" cmake -P <(echo 'file(RPATH_REMOVE FILE $ENV{FILE})')
+  FILE=$dir/bin/$program cmake -P "$unpath" >/dev/null
   ldd "$path" | awk '$2 == "=>" && $3 ~ /^\// {print $1, $3}'
 done | sort -u | while read -r name library; do
   case $name:$library in

@@ -74,7 +74,8 @@ unit_tests() { ctest --test-dir build --output-on-failure -j "$jobs" --timeout 6
 
 python_tests() { python -m pytest -q -p no:cacheprovider --junit-xml="$reports/current/pytest.xml" "${python_test_folders[@]}"; }
 
-# Builds the test programs of these layers with a sanitizer and runs each as one process.
+# Builds the test programs of these layers with a sanitizer and runs each as one process. Tests of statistics are left
+# out: they say nothing about memory and threads, and are many times slower here.
 sanitized_tests() {  # PRESET LAYER...
   local preset=$1 layer targets=() run=() code=0
   shift
@@ -83,9 +84,10 @@ sanitized_tests() {  # PRESET LAYER...
   for layer in "$@"; do
     compgen -G "tests/$layer/*_test.cpp" >/dev/null && targets+=("${layer}_test")
   done
+  ((${#targets[@]})) || return 0
   build "$preset" "${targets[@]}" || return
   for target in "${targets[@]}"; do
-    "${run[@]}" "build-$preset/tests/$target" --gtest_brief=1 --gtest_output="xml:$reports/current/$target.xml" || code=1
+    "${run[@]}" "build-$preset/tests/$target" --gtest_brief=1 --gtest_filter=-*Statistics*:Streams.* --gtest_output="xml:$reports/current/$target.xml" || code=1
   done
   return "$code"
 }
@@ -96,10 +98,15 @@ formatting() {
   return 1
 }
 
-# LibTorch's headers would take a minute a file: the layers that do without them are checked.
+# The sources that do without LibTorch: its headers take a minute a file.
 lint() {
   local code=0
-  for layer in "${plain_layers[@]}"; do git ls-files -co --exclude-standard "src/$layer/*.cpp"; done |
+  python - <<'PYTHON' |
+import json
+for entry in json.load(open("build/compile_commands.json")):
+    if "/src/" in entry["file"] and entry["file"].endswith(".cpp") and "torch/include" not in entry["command"]:
+        print(entry["file"])
+PYTHON
     timeout 600 xargs -P "$jobs" -n 1 clang-tidy -p build --quiet 2>"$reports/tidy.err" || code=$?
   ((code == 0)) || grep -v ' warnings generated' "$reports/tidy.err" || true
   if ((code == 124)); then
@@ -124,7 +131,7 @@ echo "-- setup: $((SECONDS - start)) s"
 stage "build" build release || finish
 stage "unit tests" unit_tests || true
 
-mapfile -t python_test_folders < <(git ls-files -co --exclude-standard '*test_*.py' | cut -d/ -f1 | sort -u)
+mapfile -t python_test_folders < <(git ls-files -co --exclude-standard '*/test_*.py' '*_test.py' | cut -d/ -f1 | sort -u)
 if ((${#python_test_folders[@]})); then stage "python tests" python_tests || true; fi
 
 if [[ $static_checks == yes ]]; then

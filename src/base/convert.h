@@ -42,11 +42,11 @@ inline uint16_t float_to_f16(float value) {
   const uint32_t magnitude = bits & 0x7fffffffu;
   if (magnitude > 0x7f800000u) return static_cast<uint16_t>(sign | 0x7e00u | ((magnitude >> 13) & 0x1ffu));
   if (magnitude >= 0x477ff000u) return static_cast<uint16_t>(sign | 0x7c00u);  // 65520 and above round to infinity
-  if (magnitude >= 0x38800000u) {  // normal in fp16: at least 2^-14
+  if (magnitude >= 0x38800000u) {                                              // normal in fp16: at least 2^-14
     const uint32_t rounded = magnitude + 0xfffu + ((magnitude >> 13) & 1u);
     return static_cast<uint16_t>(sign | ((rounded - 0x38000000u) >> 13));
   }
-  if (magnitude < 0x33000000u) return sign;  // below 2^-25 rounds to zero
+  if (magnitude < 0x33000000u) return sign;         // below 2^-25 rounds to zero
   const uint32_t shift = 126u - (magnitude >> 23);  // 14 to 24; what is left counts units of 2^-24
   const uint32_t mantissa = (magnitude & 0x7fffffu) | 0x800000u;
   const uint32_t kept = mantissa >> shift;

@@ -17,6 +17,7 @@ namespace {
 struct ReportArguments {
   std::string dir;
   std::string reference;
+  bool all = false;
   bool json = false;
 };
 
@@ -31,7 +32,7 @@ std::vector<ReferenceFigure> figures_for(const ReportArguments& arguments) {
 }
 
 void report(const ReportArguments& arguments) {
-  const Report report = build_report(arguments.dir, figures_for(arguments));
+  const Report report = build_report(arguments.dir, figures_for(arguments), arguments.all);
   if (arguments.json) {
     fmt::print("{}\n", to_json(report).dump(2));
     return;
@@ -44,9 +45,12 @@ void report(const ReportArguments& arguments) {
 
 void add_report(CLI::App& app, int& exit_code) {
   auto arguments = std::make_shared<ReportArguments>();
-  CLI::App* command = app.add_subcommand("report", "Show the records of a folder: measured, equal, projected, expected");
+  CLI::App* command =
+      app.add_subcommand("report", "Show the records of a folder: measured, equal, projected, expected");
   command->add_option("dir", arguments->dir, "the folder that `zo2 run --out` wrote")->required();
-  command->add_option("--reference", arguments->reference, "folder of published figures; default experiments/reference");
+  command->add_option("--reference", arguments->reference,
+                      "folder of published figures; default experiments/reference");
+  command->add_flag("--all", arguments->all, "also records of cells that the last run did not have");
   command->add_flag("--json", arguments->json, "print JSON");
   command->callback([arguments, &exit_code] {
     report(*arguments);

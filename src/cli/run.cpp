@@ -41,8 +41,8 @@ std::string summary_text(const RunSummary& summary, const std::string& out) {
 int run(const RunArguments& arguments) {
   const Experiment experiment = load_experiment(arguments.manifest, arguments.options);
   const RunSummary summary = run_experiment(experiment, {.out = arguments.out, .child = {}});
-  const std::string text = arguments.json ? summary_json(summary, arguments.out).dump(2) + "\n"
-                                          : summary_text(summary, arguments.out);
+  const std::string text =
+      arguments.json ? summary_json(summary, arguments.out).dump(2) + "\n" : summary_text(summary, arguments.out);
   fmt::print("{}", text);
   return summary.exit_code();
 }

@@ -25,12 +25,13 @@ std::string step_difference(const StepSample& a, const StepSample& b) {
   if (a.step != b.step) return fmt::format("step {} against step {}", a.step, b.step);
   if (a.seed != b.seed) return fmt::format("step {}: seed {} against {}", a.step, a.seed, b.seed);
   const auto differ = [&](const char* name, const std::vector<double>& x, const std::vector<double>& y) {
-    return same_bits(x, y) ? std::string()
-                           : fmt::format("step {}: {} {} against {}", a.step, name, fmt::join(x, ", "), fmt::join(y, ", "));
+    return same_bits(x, y)
+               ? std::string()
+               : fmt::format("step {}: {} {} against {}", a.step, name, fmt::join(x, ", "), fmt::join(y, ", "));
   };
-  for (const std::string& text : {differ("loss_plus", a.loss_plus, b.loss_plus),
-                                  differ("loss_minus", a.loss_minus, b.loss_minus),
-                                  differ("projected_gradient", a.projected_gradient, b.projected_gradient)}) {
+  for (const std::string& text :
+       {differ("loss_plus", a.loss_plus, b.loss_plus), differ("loss_minus", a.loss_minus, b.loss_minus),
+        differ("projected_gradient", a.projected_gradient, b.projected_gradient)}) {
     if (!text.empty()) return text;
   }
   return "";
@@ -146,7 +147,8 @@ std::vector<ExpectationVerdict> check_expectations(const std::vector<Record>& re
       if (fresh) verdicts.push_back({expectation, record.request.slug, Verdict::missing, std::nullopt});
       ExpectationVerdict& verdict = verdicts[found->second];
       const auto value = record.metric(expectation.metric);
-      const bool ran = record.state == State::ok || record.state == State::projected || record.state == State::throttled;
+      const bool ran =
+          record.state == State::ok || record.state == State::projected || record.state == State::throttled;
       if (!value || !ran) continue;
       // Of several repeats the worst one counts.
       if (!verdict.value || is_worse(expectation, *value, *verdict.value)) verdict.value = value;

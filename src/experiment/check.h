@@ -15,11 +15,11 @@ enum class Verdict : uint8_t { pass, fail, not_comparable, missing };
 std::string_view verdict_name(Verdict verdict);  // "PASS", "FAIL", "NOT-COMPARABLE", "MISSING"
 
 struct EqualityVerdict {
-  std::string left;   // slug and repeat
+  std::string left;  // slug and repeat
   std::string right;
   Verdict verdict = Verdict::missing;
-  std::string reason;      // what differs first; what was compared when equal
-  int64_t steps = 0;       // compared
+  std::string reason;  // what differs first; what was compared when equal
+  int64_t steps = 0;   // compared
 };
 
 // The part of a configuration that decides numbers: all but the method's name and the keys that are not numerics.

@@ -43,7 +43,8 @@ std::vector<KeySpec> make_schema() {
   return {
       text("model.name", "opt-125m", {}, "", "a published shape, randomly initialised (see `zo2 estimate`)"),
       text("model.path", nullptr, {}, "", "a Hugging Face checkpoint folder; used instead of model.name"),
-      boolean("model.tie_embeddings", nullptr, "tied|untied", "the head is the token table; unset: as the family has it"),
+      boolean("model.tie_embeddings", nullptr, "tied|untied",
+              "the head is the token table; unset: as the family has it"),
 
       text("data.kind", "random_tokens", {"random_tokens", "tokens"}, "data", "where training tokens come from"),
       text("data.path", nullptr, {}, "data", "for kind tokens: JSON lines with input_ids and, optionally, labels"),
@@ -72,7 +73,8 @@ std::vector<KeySpec> make_schema() {
 
       text("engine.device", "auto", {"auto", "cpu", "cuda"}, "", "auto: cuda where there is one"),
       text("engine.dtype", "fp16", {"fp32", "fp16", "bf16"}, "", "of weights and activations"),
-      text("engine.granularity", "tile", {"tile", "block"}, "", "what is moved at once: a tile, or a layer as ZO2 does"),
+      text("engine.granularity", "tile", {"tile", "block"}, "",
+           "what is moved at once: a tile, or a layer as ZO2 does"),
       size("engine.tile", "auto", {"auto"}, "tile", "most bytes of a tile; auto: by hidden size"),
       not_numeric(integer("engine.slots", 4, 1, 256, "slots", "pieces of the ring that uploads land in")),
       not_numeric(boolean("engine.overlap", true, "overlap|no-overlap", "copies run while the device computes")),

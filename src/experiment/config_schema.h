@@ -17,13 +17,13 @@ namespace zo2 {
 enum class ValueKind : uint8_t { boolean, integer, real, text, bytes };
 
 struct KeySpec {
-  std::string_view key;      // dotted
+  std::string_view key;  // dotted
   ValueKind kind;
-  Json default_value;        // null: unset
-  double least = 0;          // smallest and largest allowed value of an integer, a real or a size
+  Json default_value;  // null: unset
+  double least = 0;    // smallest and largest allowed value of an integer, a real or a size
   double most = 0;
   std::vector<std::string_view> words;  // text: the allowed words (empty: any); bytes: words allowed beside a size
-  bool numerics = true;      // false: where weights live and when they move, which never changes a bit of the result
+  bool numerics = true;  // false: where weights live and when they move, which never changes a bit of the result
   // How a slug names the key, before its value: "seq" in "opt-125m-zo2-seq128"; for booleans "yes|no".
   std::string_view label;
   std::string_view meaning;  // one line, with the unit

@@ -131,8 +131,8 @@ void refuse_shared_keys(const std::vector<Axis>& axes, Problems& problems) {
       for (const auto& [key, setting] : choice) {
         const auto [found, fresh] = owner.emplace(key, axis.name);
         if (fresh || found->second == axis.name) continue;
-        problems.add(setting.where, fmt::format("matrix: '{}' is set by axis '{}' and by axis '{}'", key, found->second,
-                                                axis.name));
+        problems.add(setting.where,
+                     fmt::format("matrix: '{}' is set by axis '{}' and by axis '{}'", key, found->second, axis.name));
       }
     }
   }
@@ -164,8 +164,9 @@ Experiment load_experiment(const std::filesystem::path& path, const ManifestOpti
     } else {
       std::vector<std::string> known;
       for (const auto& entry : file.variants) known.push_back(entry.first);
-      problems.add({path.string(), 1, 1}, fmt::format("no variant '{}'; known: {}", options.variant,
-                                                      known.empty() ? "none" : fmt::format("{}", fmt::join(known, ", "))));
+      problems.add({path.string(), 1, 1},
+                   fmt::format("no variant '{}'; known: {}", options.variant,
+                               known.empty() ? "none" : fmt::format("{}", fmt::join(known, ", "))));
     }
   }
   Settings overrides;
@@ -205,13 +206,15 @@ Experiment load_experiment(const std::filesystem::path& path, const ManifestOpti
 Json to_json(const Experiment& experiment) {
   Json cells = Json::array();
   for (const Cell& cell : experiment.cells) {
-    Json json{{"slug", cell.slug}, {"config_hash", cell.config_hash}, {"folder", cell.folder_name()}};
+    Json json{{"slug", cell.slug}, {"config_hash", cell.config_hash}};
     if (cell.skip_reason) json["skipped"] = *cell.skip_reason;
     cells.push_back(std::move(json));
   }
   Json expect = Json::array();
   for (const Expectation& expectation : experiment.manifest.expect) {
-    Json json{{"where", condition_json(expectation.where)}, {"metric", expectation.metric},
+    Json json{{"where", condition_json(expectation.where)},
+              {"metric", expectation.metric},
+              {"written", expectation.written},
               {"source", expectation.source}};
     if (expectation.at_most) json["at_most"] = *expectation.at_most;
     if (expectation.at_least) json["at_least"] = *expectation.at_least;
@@ -229,6 +232,7 @@ std::vector<Expectation> expectations_from_json(const Json& experiment) {
   for (const Json& json : experiment.value("expect", Json::array())) {
     Expectation expectation;
     expectation.metric = json.at("metric").get<std::string>();
+    expectation.written = json.value("written", "");
     expectation.source = json.value("source", "");
     if (json.contains("at_most")) expectation.at_most = json["at_most"].get<double>();
     if (json.contains("at_least")) expectation.at_least = json["at_least"].get<double>();

@@ -54,7 +54,8 @@ struct Expectation {
   std::string metric;             // a name in metric_table()
   std::optional<double> at_most;  // in the metric's unit
   std::optional<double> at_least;
-  std::string source;             // who says so
+  std::string written;  // the bound as the manifest has it: "at most 18.04 GB"
+  std::string source;   // who says so
 };
 
 struct Manifest {
@@ -69,9 +70,9 @@ struct Manifest {
 
 // One fully resolved configuration.
 struct Cell {
-  Json config;              // every key of config_schema(), before any `auto` is decided
-  std::string slug;         // the keys that vary, e.g. "opt-125m-zo2"
-  std::string config_hash;  // 64 hexadecimal digits
+  Json config;                             // every key of config_schema(), before any `auto` is decided
+  std::string slug;                        // the keys that vary, e.g. "opt-125m-zo2"
+  std::string config_hash;                 // 64 hexadecimal digits
   std::optional<std::string> skip_reason;  // why it is excluded
 
   std::string folder_name() const { return slug + "-" + config_hash.substr(0, 8); }

@@ -31,7 +31,7 @@ class Reader {
   Reader(std::string file, Problems& problems) : file_(std::move(file)), problems_(problems) {}
 
   ManifestFile read_file(const YAML::Node& root) {
-    static constexpr std::array<std::string_view, 9> kKeys{"name",    "extends", "defaults", "matrix", "exclude",
+    static constexpr std::array<std::string_view, 9> kKeys{"name",    "extends", "defaults", "matrix",  "exclude",
                                                            "repeats", "timeout", "expect",   "variants"};
     ManifestFile file;
     each_entry(root, "the manifest", [&](const std::string& key, const YAML::Node& at, const YAML::Node& value) {
@@ -84,7 +84,8 @@ class Reader {
     }
   }
 
-  void each_item(const YAML::Node& list, std::string_view what, const std::function<void(const YAML::Node&)>& function) {
+  void each_item(const YAML::Node& list, std::string_view what,
+                 const std::function<void(const YAML::Node&)>& function) {
     if (!list.IsSequence()) {
       problem(list, fmt::format("{}: expected a list, found {}", what, kind_of(list)));
       return;
@@ -242,8 +243,10 @@ class Reader {
         expectation.source = scalar(value, "source: expected text").value_or("");
       } else if (key == "at_most") {
         expectation.at_most = bound(metric, value);
+        append_bound(expectation.written, "at most", value);
       } else if (key == "at_least") {
         expectation.at_least = bound(metric, value);
+        append_bound(expectation.written, "at least", value);
       } else {
         unknown(at, key, kKeys);
       }
@@ -254,11 +257,16 @@ class Reader {
     list.push_back(std::move(expectation));
   }
 
+  static void append_bound(std::string& text, std::string_view relation, const YAML::Node& value) {
+    if (value.IsScalar()) text += fmt::format("{}{} {}", text.empty() ? "" : ", ", relation, value.Scalar());
+  }
+
   void unknown_metric(const YAML::Node& at, const std::string& name) {
     std::vector<std::string_view> names;
     for (const Metric& metric : metric_table()) names.push_back(metric.name);
     const std::string near = nearest_word(name, names);
-    problem(at, fmt::format("unknown metric '{}'{}", name, near.empty() ? "" : fmt::format(": did you mean '{}'?", near)));
+    problem(at,
+            fmt::format("unknown metric '{}'{}", name, near.empty() ? "" : fmt::format(": did you mean '{}'?", near)));
   }
 
   std::optional<double> bound(const Metric* metric, const YAML::Node& node) {
@@ -267,8 +275,8 @@ class Reader {
       if (metric->unit == "bytes") return static_cast<double>(parse_bytes(node.IsScalar() ? node.Scalar() : ""));
       return node.as<double>();
     } catch (const std::exception&) {
-      problem(node, fmt::format("expected {}, found {}", metric->unit == "bytes" ? "a size such as 18.04 GB" : "a number",
-                                kind_of(node)));
+      problem(node, fmt::format("expected {}, found {}",
+                                metric->unit == "bytes" ? "a size such as 18.04 GB" : "a number", kind_of(node)));
       return std::nullopt;
     }
   }
@@ -294,7 +302,8 @@ void Problems::throw_if_any() const {
 }
 
 ManifestFile read_manifest_file(const std::filesystem::path& path, Problems& problems) {
-  ZO2_CHECK(!std::filesystem::is_directory(path), IoError, "cannot read the manifest {}: it is a folder", path.string());
+  ZO2_CHECK(!std::filesystem::is_directory(path), IoError, "cannot read the manifest {}: it is a folder",
+            path.string());
   std::ifstream stream(path, std::ios::binary);
   ZO2_CHECK(stream, IoError, "cannot read the manifest {}: {}", path.string(), std::strerror(errno));
   const std::string text{std::istreambuf_iterator<char>(stream), {}};

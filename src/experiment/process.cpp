@@ -46,9 +46,7 @@ int64_t number_in(const std::string& path, std::string_view name) {
   return 0;
 }
 
-int64_t peak_rss_of(const std::string& process) {
-  return number_in("/proc/" + process + "/status", "VmHWM:") * 1024;
-}
+int64_t peak_rss_of(const std::string& process) { return number_in("/proc/" + process + "/status", "VmHWM:") * 1024; }
 
 int64_t kernel_oom_kills() { return number_in("/proc/vmstat", "oom_kill "); }
 
@@ -96,7 +94,7 @@ void wait_a_little(int pidfd, int ms) {
 InterruptGuard::InterruptGuard() {
   received_signal = 0;
   received_count = 0;
-  struct sigaction action {};
+  struct sigaction action{};
   action.sa_handler = note_signal;
   sigemptyset(&action.sa_mask);
   for (size_t i = 0; i < kSignals.size(); ++i) sigaction(kSignals[i], &action, &old_[i]);

@@ -19,8 +19,8 @@ struct ProcessSpec {
 };
 
 struct ProcessResult {
-  int exit_code = -1;       // -1 when a signal ended it
-  int signal = 0;           // the signal that ended it, or 0
+  int exit_code = -1;  // -1 when a signal ended it
+  int signal = 0;      // the signal that ended it, or 0
   bool timed_out = false;
   bool interrupted = false;  // this process was asked to stop while the child ran
   bool kernel_oom = false;   // SIGKILL that we did not send, while the kernel counted an out-of-memory kill
@@ -44,8 +44,8 @@ class InterruptGuard {
   std::array<struct sigaction, 3> old_{};
 };
 
-// Runs the child in a process group of its own, calls `tick` about twenty times a second, and returns when the child has
-// ended; what is left of its group is killed then. Throws IoError when it cannot be started.
+// Runs the child in a process group of its own, calls `tick` about twenty times a second, and returns when the child
+// has ended; what is left of its group is killed then. Throws IoError when it cannot be started.
 ProcessResult run_process(const ProcessSpec& spec, const std::function<void()>& tick = {});
 
 std::string signal_name(int signal);  // "SIGSEGV"

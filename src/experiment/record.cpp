@@ -83,7 +83,15 @@ CellRequest read_cell_request(const fs::path& folder) {
   });
 }
 
-SampleWriter::SampleWriter(const fs::path& folder) : file_(File::create(folder / "samples.jsonl")) {}
+SampleWriter::SampleWriter(const fs::path& folder, int64_t next_step)
+    : file_([&] {
+        std::string kept;
+        for (const Json& line : next_step > 0 ? read_sample_lines(folder) : std::vector<Json>()) {
+          if (line.value("step", int64_t{0}) < next_step) kept += line.dump() + "\n";
+        }
+        write_file_atomically(folder / "samples.jsonl", kept);
+        return File::open_for_appending(folder / "samples.jsonl");
+      }()) {}
 
 void SampleWriter::write(const StepSample& sample) {
   write(Json{{"kind", "step"},
@@ -130,8 +138,8 @@ std::vector<StepSample> read_samples(const fs::path& folder) {
 }
 
 Json make_result(State state, const std::string& config_hash) {
-  return {{"schema", kRecordSchema},      {"state", state_name(state)},   {"config_hash", config_hash},
-          {"metrics", Json::object()}, {"hashes", Json::object()}, {"chosen", Json::object()},
+  return {{"schema", kRecordSchema},   {"state", state_name(state)}, {"config_hash", config_hash},
+          {"metrics", Json::object()}, {"hashes", Json::object()},   {"chosen", Json::object()},
           {"warnings", Json::array()}};
 }
 
@@ -172,10 +180,13 @@ std::vector<Record> read_records(const fs::path& dir) {
   std::vector<std::string> order;
   if (fs::exists(dir / "experiment.json")) {
     const Json experiment = read_json(dir / "experiment.json");
-    for (const Json& cell : experiment.value("cells", Json::array())) order.push_back(cell.value("folder", ""));
+    for (const Json& cell : experiment.value("cells", Json::array())) {
+      order.push_back(cell.value("config_hash", "").substr(0, 8));
+    }
   }
   const auto rank = [&](const fs::path& folder) {
-    return std::ranges::find(order, folder.filename().string()) - order.begin();
+    const std::string name = folder.filename().string();  // ends in eight digits of the hash
+    return std::ranges::find(order, name.substr(name.rfind('-') + 1)) - order.begin();
   };
   std::vector<std::pair<std::ptrdiff_t, fs::path>> folders;
   for (const auto& cell : fs::directory_iterator(cells)) {

@@ -61,10 +61,11 @@ struct StepSample {
 };
 
 // Appends lines to samples.jsonl; each is written whole by one write, and survives the death of the process (not of
-// the machine). Starts a new file.
+// the machine). Keeps the lines of an earlier start about steps before `next_step` and drops the others, which will be
+// written again; 0 starts a new file.
 class SampleWriter {
  public:
-  explicit SampleWriter(const std::filesystem::path& folder);
+  explicit SampleWriter(const std::filesystem::path& folder, int64_t next_step = 0);
   void write(const StepSample& sample);
   void write(const Json& line);  // any other kind: must have "kind"
 

@@ -51,7 +51,9 @@ ReferenceFigure read_figure(const YAML::Node& node, const YAML::Node& common) {
 std::optional<ReferenceFigure::Bytes> ReferenceFigure::bytes() const {
   for (const auto& [decimal, binary] : {std::pair{"MB", "MiB"}, {"GB", "GiB"}}) {
     if (unit != decimal && unit != binary) continue;
-    const auto scaled = [&](const char* name) { return value * static_cast<double>(parse_bytes(std::string("1 ") + name)); };
+    const auto scaled = [&](const char* name) {
+      return value * static_cast<double>(parse_bytes(std::string("1 ") + name));
+    };
     return Bytes{scaled(unit.c_str()), scaled(binary)};
   }
   return std::nullopt;

@@ -19,8 +19,8 @@ struct ReferenceFigure {
   std::string origin;
   std::string model;
   std::string metric;
-  double value = 0;    // as printed
-  std::string unit;    // as printed: "GB", "MiB", "tok/s"
+  double value = 0;  // as printed
+  std::string unit;  // as printed: "GB", "MiB", "tok/s"
   std::string dtype;
   int64_t batch = 0;
   int64_t seq = 0;

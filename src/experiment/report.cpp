@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 
 #include "base/error.h"
 #include "experiment/config_schema.h"
@@ -51,7 +52,8 @@ std::vector<SpeedRatio> speed_ratios(const std::vector<Record>& records, const s
           numeric_core(a.request.config) != numeric_core(b.request.config)) {
         continue;
       }
-      ratios.push_back({methods, a.request.slug, b.request.slug, *above.median_tokens_per_s / *below.median_tokens_per_s});
+      ratios.push_back(
+          {methods, a.request.slug, b.request.slug, *above.median_tokens_per_s / *below.median_tokens_per_s});
     }
   }
   return ratios;
@@ -93,16 +95,24 @@ std::vector<ProjectedCell> projected_cells(const std::vector<Record>& records,
 
 }  // namespace
 
-Report build_report(const std::filesystem::path& dir, const std::vector<ReferenceFigure>& figures) {
+Report build_report(const std::filesystem::path& dir, const std::vector<ReferenceFigure>& figures, bool all) {
   Report report;
   report.records = read_records(dir);
-  ZO2_CHECK(!report.records.empty(), IoError, "{} holds no ended repeat yet", dir.string());
-  report.name = report.records[0].request.experiment;
+  std::vector<Expectation> expectations;
   if (std::filesystem::exists(dir / "experiment.json")) {
     const Json experiment = read_json(dir / "experiment.json");
-    report.name = experiment.value("name", report.name);
-    report.expectations = check_expectations(report.records, expectations_from_json(experiment));
+    report.name = experiment.value("name", "");
+    expectations = expectations_from_json(experiment);
+    std::set<std::string> current;
+    for (const Json& cell : experiment.value("cells", Json::array())) current.insert(cell.value("config_hash", ""));
+    if (!all && !current.empty()) {
+      report.older_records = std::erase_if(
+          report.records, [&](const Record& record) { return !current.contains(record.request.config_hash); });
+    }
   }
+  ZO2_CHECK(!report.records.empty(), IoError, "{} holds no ended repeat yet", dir.string());
+  if (report.name.empty()) report.name = report.records[0].request.experiment;
+  report.expectations = check_expectations(report.records, expectations);
   report.measured = measured_cells(report.records);
   report.equality = check_equality(report.records);
   report.ratios = speed_ratios(report.records, report.measured);
@@ -112,7 +122,7 @@ Report build_report(const std::filesystem::path& dir, const std::vector<Referenc
 
 Json to_json(const Report& report) {
   const auto optional = [](const auto& value) { return value ? Json(*value) : Json(nullptr); };
-  Json json{{"schema", 1}, {"name", report.name}};
+  Json json{{"schema", 1}, {"name", report.name}, {"older_records", report.older_records}};
   json["measured"] = Json::array();
   for (const MeasuredCell& cell : report.measured) {
     const Record& record = report.records[cell.first];

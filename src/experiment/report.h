@@ -16,7 +16,7 @@ namespace zo2 {
 
 // The records of one cell that ran, or failed to. Records are named by their index in Report::records.
 struct MeasuredCell {
-  size_t first = 0;                  // the first good repeat, else the first one
+  size_t first = 0;  // the first good repeat, else the first one
   std::vector<size_t> repeats;
   std::vector<double> tokens_per_s;  // of the good repeats
   std::optional<double> median_tokens_per_s;
@@ -44,6 +44,7 @@ struct ProjectedCell {
 struct Report {
   std::string name;
   std::vector<Record> records;
+  size_t older_records = 0;  // left out: of cells that the last run did not have
   std::vector<MeasuredCell> measured;
   std::vector<EqualityVerdict> equality;
   std::vector<SpeedRatio> ratios;
@@ -51,8 +52,9 @@ struct Report {
   std::vector<ExpectationVerdict> expectations;
 };
 
-// Throws IoError when DIR has no records. `figures` may be empty.
-Report build_report(const std::filesystem::path& dir, const std::vector<ReferenceFigure>& figures);
+// Records of cells that DIR's last run did not have (another variant, another -S) are left out unless `all`.
+// Throws IoError when no record is left. `figures` may be empty.
+Report build_report(const std::filesystem::path& dir, const std::vector<ReferenceFigure>& figures, bool all = false);
 
 // In the order they are to be read; those without rows are left out.
 std::vector<Table> to_tables(const Report& report);

@@ -59,7 +59,10 @@ std::string loss_text(const Record& record) {
 }
 
 Table measured_table(const Report& report) {
-  Table table{.title = "Measured",
+  Table table{.title = report.older_records == 0
+                           ? "Measured"
+                           : fmt::format("Measured ({} records of earlier runs are left out: --all shows them)",
+                                         report.older_records),
               .columns = {"cell", "model", "method", "dtype", "batch x seq", "state", "tok/s", "ms/step p50",
                           "arena MiB", "plan", "host RSS MiB", "loss first -> last"},
               .rows = {},
@@ -72,8 +75,8 @@ Table measured_table(const Report& report) {
     shapes.insert(shape);
     std::vector<std::string> row{record.request.slug};
     row.insert(row.end(), shape.begin(), shape.end());
-    row.insert(row.end(), {std::string(state_name(record.state)), speed_text(cell), number(record.metric("step_ms_p50")),
-                           mib(record.metric("arena_bytes")), plan_text(record),
+    row.insert(row.end(), {std::string(state_name(record.state)), speed_text(cell),
+                           number(record.metric("step_ms_p50")), mib(record.metric("arena_bytes")), plan_text(record),
                            mib(record.metric("host_rss_peak_bytes")), loss_text(record)});
     table.rows.push_back(std::move(row));
     for (const char* name : {"error", "reason"}) {
@@ -94,8 +97,10 @@ Table measured_table(const Report& report) {
 }
 
 Table equality_table(const Report& report) {
-  Table table{.title = "Equality: the same numbers wherever the weights live", .columns = {"runs", "verdict", "why"},
-              .rows = {}, .notes = {}};
+  Table table{.title = "Equality: the same numbers wherever the weights live",
+              .columns = {"runs", "verdict", "why"},
+              .rows = {},
+              .notes = {}};
   for (const EqualityVerdict& verdict : report.equality) {
     table.rows.push_back({fmt::format("{} and {}", verdict.left, verdict.right),
                           std::string(verdict_name(verdict.verdict)), verdict.reason});
@@ -116,6 +121,17 @@ std::string printed(const std::optional<ReferenceFigure>& figure, int decimals) 
   return figure ? fmt::format("{:.{}f}", figure->value, decimals) : "-";
 }
 
+// A column whose cells are all equal says so once, in the title.
+void move_to_title(Table& table, std::string_view column) {
+  const auto c = std::ranges::find(table.columns, column) - table.columns.begin();
+  const auto at = static_cast<size_t>(c);
+  const std::string value = table.rows[0][at];
+  if (!std::ranges::all_of(table.rows, [&](const auto& row) { return row[at] == value; })) return;
+  table.title += fmt::format("; {} {}", column, value);
+  table.columns.erase(table.columns.begin() + c);
+  for (auto& row : table.rows) row.erase(row.begin() + c);
+}
+
 Table projected_table(const Report& report) {
   Table table{.title = "Projected, not measured: device memory and speed",
               .columns = {"model", "method", "dtype", "batch x seq", "projected arena MiB", "projected NVML MiB",
@@ -127,36 +143,36 @@ Table projected_table(const Report& report) {
   for (const ProjectedCell& cell : report.projected) {
     const Record& record = report.records[cell.record];
     const auto arena = record.metric("arena_planned_bytes");
-    table.rows.push_back(
-        {model_of(record), text_of(record, "method.name"), text_of(record, "engine.dtype"), shape_of(record),
-         mib(arena ? arena : record.metric("arena_bytes")), mib(record.metric("nvml_projected_bytes")),
-         number(record.metric("tokens_per_s")), printed(cell.published_memory, 2),
-         cell.ratio_least ? fmt::format("{:.2f} to {:.2f}", *cell.ratio_least, *cell.ratio_most) : "-",
-         printed(cell.measured_memory, 0), printed(cell.measured_speed, 0)});
+    table.rows.push_back({model_of(record), text_of(record, "method.name"), text_of(record, "engine.dtype"),
+                          shape_of(record), mib(arena ? arena : record.metric("arena_bytes")),
+                          mib(record.metric("nvml_projected_bytes")), number(record.metric("tokens_per_s")),
+                          printed(cell.published_memory, 2),
+                          cell.ratio_least ? fmt::format("{:.2f} to {:.2f}", *cell.ratio_least, *cell.ratio_most) : "-",
+                          printed(cell.measured_memory, 0), printed(cell.measured_speed, 0)});
     hardware.insert(text_of(record, "engine.hardware"));
     if (cell.published_memory) sources.insert("ZO2 paper: " + cell.published_memory->source);
     if (cell.measured_memory) sources.insert("Python ZO2: " + cell.measured_memory->source);
   }
   if (table.rows.empty()) return table;
-  table.notes.push_back(fmt::format("Projected by the forecast for {}, K = writeback_every as configured.",
-                                    fmt::join(hardware, ", ")));
+  for (const char* column : {"method", "dtype", "batch x seq"}) move_to_title(table, column);
+  table.notes.push_back(
+      fmt::format("Projected by the forecast for {}, K = writeback_every as configured.", fmt::join(hardware, ", ")));
   table.notes.push_back("paper/ours: the printed GB read as 10^9 bytes, and as 2^30.");
   table.notes.insert(table.notes.end(), sources.begin(), sources.end());
   return table;
 }
 
 Table expectation_table(const Report& report) {
-  Table table{.title = "Expectations", .columns = {"cell", "metric", "bound", "value", "verdict", "source"},
-              .rows = {}, .notes = {}};
+  Table table{.title = "Expectations",
+              .columns = {"cell", "metric", "bound", "value", "verdict", "source"},
+              .rows = {},
+              .notes = {}};
   for (const ExpectationVerdict& verdict : report.expectations) {
     const Expectation& expectation = verdict.expectation;
     const Metric* metric = find_metric(expectation.metric);
     const auto text = [&](double value) { return metric ? format_metric(*metric, value) : number(value); };
-    std::string bound;
-    if (expectation.at_most) bound = "at most " + text(*expectation.at_most);
-    if (expectation.at_least) bound += (bound.empty() ? "" : ", ") + std::string("at least ") + text(*expectation.at_least);
-    table.rows.push_back({verdict.slug.empty() ? "(no such cell)" : verdict.slug, expectation.metric, bound,
-                          verdict.value ? text(*verdict.value) : "-",
+    table.rows.push_back({verdict.slug.empty() ? "(no such cell)" : verdict.slug, expectation.metric,
+                          expectation.written, verdict.value ? text(*verdict.value) : "-",
                           std::string(verdict_name(verdict.verdict)), expectation.source});
   }
   return table;

@@ -83,7 +83,8 @@ void assign_slugs(std::vector<Cell>& cells) {
   for (const KeySpec* spec : candidates) {
     if (distinct == cells.size()) break;
     std::vector<std::string> longer = slugs;
-    for (size_t i = 0; i < cells.size(); ++i) append(longer[i], slug_part(*spec, config_at(cells[i].config, spec->key)));
+    for (size_t i = 0; i < cells.size(); ++i)
+      append(longer[i], slug_part(*spec, config_at(cells[i].config, spec->key)));
     const size_t better = count_distinct(longer);
     if (better == distinct) continue;
     distinct = better;

@@ -34,6 +34,13 @@ void check_shape(const ModelConfig& config) {
             config.hidden_size);
 }
 
+// json converts 64.5 and true to integers; a shape is neither.
+int64_t whole_number(const Json& json, const char* key) {
+  const Json& value = json.at(key);
+  ZO2_CHECK(value.is_number_integer(), UsageError, "config.json: {} is {}; it must be a whole number", key, value.dump());
+  return value.get<int64_t>();
+}
+
 }  // namespace
 
 std::vector<std::string> known_models() {
@@ -79,13 +86,14 @@ ModelConfig model_from_json(const Json& json, const std::string& name) {
     ZO2_CHECK(json.value("enable_bias", true), UsageError, "{}: enable_bias false is not supported", name);
     ZO2_CHECK(json.value("layer_norm_elementwise_affine", true), UsageError,
               "{}: layer_norm_elementwise_affine false is not supported", name);
-    config.vocab_size = json.at("vocab_size");
-    config.hidden_size = json.at("hidden_size");
-    config.num_layers = json.at("num_hidden_layers");
-    config.num_heads = json.at("num_attention_heads");
-    config.ffn_dim = json.at("ffn_dim");
-    config.max_positions = json.at("max_position_embeddings");
-    config.word_embed_proj_dim = json.value("word_embed_proj_dim", config.hidden_size);
+    config.vocab_size = whole_number(json, "vocab_size");
+    config.hidden_size = whole_number(json, "hidden_size");
+    config.num_layers = whole_number(json, "num_hidden_layers");
+    config.num_heads = whole_number(json, "num_attention_heads");
+    config.ffn_dim = whole_number(json, "ffn_dim");
+    config.max_positions = whole_number(json, "max_position_embeddings");
+    config.word_embed_proj_dim =
+        json.contains("word_embed_proj_dim") ? whole_number(json, "word_embed_proj_dim") : config.hidden_size;
     config.norm_before = json.value("do_layer_norm_before", true);
     config.final_norm = config.norm_before && !json.value("_remove_final_layer_norm", false);
     config.tie_embeddings = json.value("tie_word_embeddings", true);
@@ -104,7 +112,8 @@ ModelConfig model_from_folder(const std::filesystem::path& folder) {
   return model_from_json(read_json(path), std::filesystem::path(folder / "").parent_path().filename().string());
 }
 
-Json to_hugging_face_json(const ModelConfig& config, std::string_view torch_dtype) {
+Json to_hugging_face_json(const ModelConfig& config, DType dtype) {
+  const char* torch_dtype = dtype == DType::f32 ? "float32" : dtype == DType::f16 ? "float16" : "bfloat16";
   return {{"architectures", {"OPTForCausalLM"}},
           {"model_type", "opt"},
           {"activation_function", "relu"},

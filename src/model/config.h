@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "base/dtype.h"
 #include "base/json.h"
 
 namespace zo2 {
@@ -40,6 +41,6 @@ ModelConfig model_from_json(const Json& config, const std::string& name);
 ModelConfig model_from_folder(const std::filesystem::path& folder);
 
 // The config.json that transformers loads such a checkpoint with.
-Json to_hugging_face_json(const ModelConfig& config, std::string_view torch_dtype);
+Json to_hugging_face_json(const ModelConfig& config, DType dtype);
 
 }  // namespace zo2

@@ -19,6 +19,16 @@ std::vector<bool> folded_weights(const Program& training) {
   return folded;
 }
 
+// The share of a weight's rows that are not resident.
+double streamed_share(const Plan& plan, int weight) {
+  const std::vector<Tile>& tiles = plan.any().program.tiles;
+  int64_t streamed = 0;
+  for (size_t tile = 0; tile < tiles.size(); ++tile) {
+    if (tiles[tile].weight == weight && !plan.layout.resident(static_cast<int>(tile))) streamed += tiles[tile].rows;
+  }
+  return static_cast<double>(streamed) / static_cast<double>(plan.table.weights[weight].rows);
+}
+
 }  // namespace
 
 int64_t Plan::widest_tile_bytes() const {
@@ -32,7 +42,7 @@ Plan make_plan(const ModelConfig& config, const PlanSettings& settings, const At
             "perturbations: {} is out of range; between 1 and {}", settings.pairs, kMaxPendingEntries);
   ZO2_CHECK(settings.writeback_every >= 1, UsageError, "writeback_every: {} must be at least 1",
             settings.writeback_every);
-  ZO2_CHECK(settings.writeback_every * settings.pairs <= kMaxPendingEntries, UsageError,
+  ZO2_CHECK(settings.pairs == 0 || settings.writeback_every <= kMaxPendingEntries / settings.pairs, UsageError,
             "writeback_every {} x perturbations {} leaves more than {} entries pending at a visit",
             settings.writeback_every, settings.pairs, kMaxPendingEntries);
   ZO2_CHECK(settings.pairs > 0 || settings.evaluation, UsageError, "nothing to plan: neither training nor evaluation");
@@ -73,11 +83,8 @@ Traffic traffic_per_step(const Plan& plan) {
   double up = 0;
   double down = 0;
   for (const Op& op : program.ops) {
-    if (op.kind == OpKind::gather && op.branch == 0) {
-      const bool resident = std::any_of(program.tiles.begin(), program.tiles.end(), [&](const Tile& tile) {
-        return tile.weight == op.weight && plan.layout.resident(static_cast<int>(&tile - program.tiles.data()));
-      });
-      if (!resident) up += static_cast<double>(program.shape.tokens() * op.out_cols * elt_bytes) * std::max(1, program.shape.pairs);
+    if (op.kind == OpKind::gather) {  // one for each pair
+      up += streamed_share(plan, op.weight) * static_cast<double>(program.shape.tokens() * op.out_cols * elt_bytes);
       continue;
     }
     if ((op.kind != OpKind::visit && op.kind != OpKind::fold) || plan.layout.resident(op.tile)) continue;

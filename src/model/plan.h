@@ -53,7 +53,7 @@ Plan make_plan(const ModelConfig& config, const PlanSettings& settings,
                const AttentionWorkspace& workspace = cuda_attention_workspace);
 
 // Bytes that cross the link in a training step, gathers included. A download of a K-th of the weights a step is the
-// mean over K steps.
+// mean over K steps; a gather from a table that is partly resident is the mean over its rows.
 struct Traffic {
   int64_t upload_bytes = 0;
   int64_t download_bytes = 0;

@@ -49,15 +49,18 @@ Op& ProgramBuilder::emit(OpKind kind) {
 int64_t ProgramBuilder::rows_per_tile(const Weight& weight) const {
   if (program_.shape.whole_weights) return weight.rows;
   const int64_t row_bytes = weight.cols * program_.shape.elt_bytes;
-  const int64_t fitting = tile_bytes_ / row_bytes;
+  int64_t fitting = tile_bytes_ / row_bytes;
   ZO2_CHECK(fitting >= 1, UsageError, "a tile of {} cannot hold one row of {} ({})", format_bytes(tile_bytes_),
             weight.name, format_bytes(row_bytes));
+  // Multiples of 64 rows keep panels and copies aligned.
+  constexpr int64_t kAlignedRows = 64;
+  const bool aligned = fitting >= kAlignedRows;
+  if (aligned) fitting -= fitting % kAlignedRows;
   if (weight.kind == ParameterKind::table) return std::min({fitting, kHeadRows, weight.rows});
-  // Equal tiles, so that none is a sliver; multiples of 64 rows keep panels and copies aligned.
+  // Equal tiles, so that none is a sliver.
   const int64_t tiles = (weight.rows + fitting - 1) / fitting;
   const int64_t even = (weight.rows + tiles - 1) / tiles;
-  const int64_t aligned = align_up(even, 64);
-  return std::min(aligned <= fitting ? aligned : even, weight.rows);
+  return std::min(aligned ? align_up(even, kAlignedRows) : even, weight.rows);
 }
 
 Activation ProgramBuilder::activation(const std::string& name, int64_t cols, Extent extent) {

@@ -51,7 +51,9 @@ class Checker {
     for (int pass = 0; pass < 2; ++pass) {
       for (int at = 0; at < count; ++at) {
         enter(pass, at);
-        for (const Access& access : accesses(schedule_.ops[at])) visit(access, pass * count + at);
+        const std::vector<Access> list = accesses(schedule_.ops[at]);
+        check_apart(list, pass * count + at);
+        for (const Access& access : list) visit(access, pass * count + at);
       }
     }
     return std::move(problems_);
@@ -97,6 +99,18 @@ class Checker {
     const int count = static_cast<int>(schedule_.ops.size());
     const int stream = static_cast<int>(schedule_.ops[earlier % count].stream);
     return clocks_[later][stream] >= position_[earlier];
+  }
+
+  // One operation reads and writes the same buffer (a norm in place), or memory that lies apart.
+  void check_apart(const std::vector<Access>& list, int node) {
+    for (const Access& access : list) {
+      for (const Access& other : list) {
+        const bool apart = other.space != access.space || other.end <= access.begin || access.end <= other.begin;
+        if (access.write && !apart && !(other.tag == access.tag)) {
+          report(fmt::format("{} writes what it also uses for something else", name(node)));
+        }
+      }
+    }
   }
 
   void visit(const Access& access, int node) {
@@ -192,7 +206,9 @@ class Checker {
         return list;
       }
       case OpKind::inputs:
-        for (int buffer : {program_.token_ids, program_.labelled_rows, program_.targets}) add_buffer(buffer, false, true);
+        for (int buffer : {program_.token_ids, program_.labelled_rows, program_.targets, program_.losses}) {
+          add_buffer(buffer, false, true);
+        }
         return list;
       case OpKind::gather:
         for (size_t tile = 0; tile < program_.tiles.size(); ++tile) {
@@ -204,13 +220,16 @@ class Checker {
         add_buffer(op.in[0], true, false);
         for (int out : op.out) add_buffer(out, op.accumulate, true);
         return list;
-      default:
+      default: {
         for (int in : op.in) add_buffer(in, true, false);
         add_buffer(op.weights, true, false, op.tile);
         add_buffer(op.vectors, true, false);
-        add_buffer(op.out[0], op.accumulate, true);
-        add_buffer(op.out[1], false, true);
+        // A tile that is not the first writes its panel beside those of the tiles before it, which must still be there.
+        const bool beside = op.kind == OpKind::linear && program_.tiles[op.tile].first_row > 0;
+        add_buffer(op.out[0], op.accumulate || beside, true);
+        add_buffer(op.out[1], op.kind == OpKind::loss, true);  // a loss is added to those of the passes before
         return list;
+      }
     }
   }
 

@@ -13,12 +13,16 @@ class Costs {
  public:
   Costs(const ParameterTable& table, const Program& program, const std::vector<CommitRule>& commits,
         const Hardware& hardware)
-      : table_(table), program_(program), commits_(commits), hardware_(hardware) {}
+      : program_(program), commits_(commits), hardware_(hardware), folds_only_(table.weights.size(), false) {
+    for (const Op& op : program.ops) {
+      if (op.kind == OpKind::fold) folds_only_[program.tiles[op.tile].weight] = true;
+    }
+  }
 
   double copy_bytes(const Op& op, int64_t step) const {
     const Tile& tile = program_.tiles[op.tile];
     if (op.kind == OpKind::download && !commits(tile, step)) return 0;
-    if (op.kind == OpKind::upload && folds_only(op) && !commits(tile, step)) return 0;
+    if (op.kind == OpKind::upload && folds_only_[tile.weight] && !commits(tile, step)) return 0;
     return static_cast<double>(tile.count() * program_.shape.elt_bytes);
   }
 
@@ -60,10 +64,9 @@ class Costs {
   }
 
  private:
-  bool commits(const Tile& tile, int64_t step) const { return commits_[tile.weight].commits_at(step); }
-
-  bool folds_only(const Op& op) const { return commits_[program_.tiles[op.tile].weight].period == rare_period(); }
-  int64_t rare_period() const { return kMaxPendingEntries / std::max(1, program_.shape.pairs); }
+  bool commits(const Tile& tile, int64_t step) const {
+    return program_.shape.training() && commits_[tile.weight].commits_at(step);
+  }
 
   double visit_ms(int weight, double count, int64_t step) const {
     const int64_t pending = (step - commits_[weight].folded_steps(step)) * std::max(1, program_.shape.pairs);
@@ -72,10 +75,10 @@ class Costs {
     return std::max(memory_ms, count * draws / 2 / (hardware_.visit_gparams * 1e6));
   }
 
-  const ParameterTable& table_;
   const Program& program_;
   const std::vector<CommitRule>& commits_;
   const Hardware& hardware_;
+  std::vector<bool> folds_only_;  // per weight: a table that no visit streams
 };
 
 constexpr int kUpload = 0;
@@ -159,10 +162,11 @@ Forecast forecast(const ParameterTable& table, const Program& program, const Sch
     std::array<double, 3> rates{};
     for (int s = 0; s < 3; ++s) rates[s] = rate(s);
     now += step;
+    const bool measuring = done[queue[kCompute].back()] > 0 && done[queue[kCompute].back()] < steps;
     for (int s = 0; s < 3; ++s) {
       Lane& lane = lanes[s];
       if (!lane.running) continue;
-      if (now > first_end && first_end > 0) busy[s] += step;
+      if (measuring) busy[s] += step;
       lane.left -= step * rates[s];
       if (lane.left <= 1e-9 * rates[s]) finish(s);
     }

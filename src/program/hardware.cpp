@@ -2,6 +2,7 @@
 
 #include <yaml-cpp/yaml.h>
 
+#include <cmath>
 #include <map>
 
 #include "base/bytes.h"
@@ -41,8 +42,11 @@ Hardware read_hardware(const std::filesystem::path& path) {
         const auto found = keys.find(key);
         ZO2_CHECK(found != keys.end(), UsageError, "{}:{}: unknown key '{}'", path.string(), item.first.Mark().line + 1,
                   key);
-        *found->second = item.second.as<double>();
-        ZO2_CHECK(*found->second >= 0, UsageError, "{}:{}: {} is negative", path.string(), item.first.Mark().line + 1, key);
+        const auto value = item.second.as<double>();
+        const bool rate = key.ends_with("_gbps") || key.ends_with("_tflops") || key.ends_with("_gparams");
+        ZO2_CHECK(std::isfinite(value) && (rate ? value > 0 : value >= 0), UsageError, "{}:{}: {} must be a {} number",
+                  path.string(), item.first.Mark().line + 1, key, rate ? "positive" : "non-negative");
+        *found->second = value;
         keys.erase(found);
       }
     }

@@ -29,7 +29,8 @@ struct Hardware {
   int64_t nvml_bytes(int64_t arena_bytes, int64_t registered_bytes) const;
 };
 
-// Throws UsageError naming the file and the key that is missing, unknown or not a positive number.
+// Throws UsageError naming the file and the key that is missing, unknown or out of range: rates must be
+// positive, everything else at least zero.
 Hardware read_hardware(const std::filesystem::path& path);
 
 }  // namespace zo2

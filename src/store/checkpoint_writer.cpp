@@ -17,16 +17,13 @@ namespace fs = std::filesystem;
 
 constexpr int64_t kChunkBytes = 8 << 20;
 
-const char* safetensors_name(DType dtype) {
-  return dtype == DType::f32 ? "F32" : dtype == DType::f16 ? "F16" : "BF16";
-}
+const char* safetensors_name(DType dtype) { return dtype == DType::f32 ? "F32" : dtype == DType::f16 ? "F16" : "BF16"; }
 
 // A file that is written aside: removed again unless it was put in place.
 class AsideFile {
  public:
   explicit AsideFile(fs::path final) : final_(std::move(final)), aside_(final_.string() + ".tmp") {}
-  AsideFile(AsideFile&& other) noexcept
-      : final_(std::exchange(other.final_, {})), aside_(std::move(other.aside_)) {}
+  AsideFile(AsideFile&& other) noexcept : final_(std::exchange(other.final_, {})), aside_(std::move(other.aside_)) {}
   AsideFile& operator=(AsideFile&&) = delete;
   ~AsideFile() {
     if (!final_.empty()) ::unlink(aside_.c_str());
@@ -46,9 +43,8 @@ class AsideFile {
 // The specs of one file in the order of their bytes: 4-byte elements first, so that each tensor is aligned to its
 // elements whatever their counts.
 std::vector<size_t> file_order(const std::vector<TensorSpec>& specs, std::vector<size_t> indices) {
-  std::stable_sort(indices.begin(), indices.end(), [&](size_t a, size_t b) {
-    return dtype_bytes(specs[a].dtype) > dtype_bytes(specs[b].dtype);
-  });
+  std::stable_sort(indices.begin(), indices.end(),
+                   [&](size_t a, size_t b) { return dtype_bytes(specs[a].dtype) > dtype_bytes(specs[b].dtype); });
   return indices;
 }
 
@@ -59,7 +55,8 @@ std::string make_header(const std::vector<TensorSpec>& specs, const std::vector<
     const TensorSpec& spec = specs[index];
     ZO2_ASSERT(!header.contains(spec.name));
     const int64_t end = offset + spec.bytes();
-    header[spec.name] = {{"dtype", safetensors_name(spec.dtype)}, {"shape", spec.shape}, {"data_offsets", {offset, end}}};
+    header[spec.name] = {
+        {"dtype", safetensors_name(spec.dtype)}, {"shape", spec.shape}, {"data_offsets", {offset, end}}};
     offset = end;
   }
   std::string text = header.dump();

@@ -43,7 +43,6 @@ inline constexpr int64_t kDefaultShardBytes = 5'000'000'000;
 // max_shard_bytes has a shard of its own. Throws UsageError when the folder already holds weights: mixing two
 // checkpoints would go unnoticed.
 void write_checkpoint(const std::filesystem::path& folder, const std::vector<TensorSpec>& specs,
-                      const TensorProducer& producer, const Json& config,
-                      int64_t max_shard_bytes = kDefaultShardBytes);
+                      const TensorProducer& producer, const Json& config, int64_t max_shard_bytes = kDefaultShardBytes);
 
 }  // namespace zo2

@@ -54,8 +54,8 @@ std::string weights_hash(const HostWeights& weights) {
     hash.update(weights.data(static_cast<int>(i)), static_cast<size_t>(weights.bytes(static_cast<int>(i))));
     hashes[static_cast<size_t>(i)] = hash.hex_digest();
   });
-  std::string text = fmt::format("zo2 weights 1\n{}\n{}\n", parameter_table_hash(weights.table()),
-                                 dtype_name(weights.dtype()));
+  std::string text =
+      fmt::format("zo2 weights 1\n{}\n{}\n", parameter_table_hash(weights.table()), dtype_name(weights.dtype()));
   for (const std::string& hash : hashes) text += hash + "\n";
   return sha256_hex(text);
 }

@@ -51,7 +51,7 @@ std::string described(const Checkpoint& checkpoint, const std::string& name) {
 // One parameter's bytes in a weight and in the file.
 struct Copy {
   int parameter = 0;
-  std::string name;    // in the checkpoint
+  std::string name;  // in the checkpoint
   TensorView source;
   std::byte* target = nullptr;
 };
@@ -100,8 +100,8 @@ std::vector<Copy> plan_copies(HostWeights& weights, const Checkpoint& checkpoint
       const std::vector<int64_t> expected = shape_of(parameter);
       ZO2_CHECK(source->shape == expected, UsageError, "{} has shape {}, the model needs {}",
                 described(checkpoint, *name), format_shape(source->shape), format_shape(expected));
-      copies.push_back({segment.parameter, *name, *source,
-                        weights.data(w) + segment.offset * dtype_bytes(weights.dtype())});
+      copies.push_back(
+          {segment.parameter, *name, *source, weights.data(w) + segment.offset * dtype_bytes(weights.dtype())});
     }
   }
   return copies;
@@ -156,9 +156,8 @@ void check_other_tensors(const HostWeights& weights, const Checkpoint& checkpoin
 void load_weights(HostWeights& weights, const Checkpoint& checkpoint) {
   const std::vector<Copy> copies = plan_copies(weights, checkpoint);
   check_other_tensors(weights, checkpoint, copies);
-  parallel_for(kLoadThreads, static_cast<int64_t>(copies.size()), [&](int64_t i) {
-    copy_converted(copies[static_cast<size_t>(i)], weights.dtype(), checkpoint);
-  });
+  parallel_for(kLoadThreads, static_cast<int64_t>(copies.size()),
+               [&](int64_t i) { copy_converted(copies[static_cast<size_t>(i)], weights.dtype(), checkpoint); });
 }
 
 }  // namespace zo2

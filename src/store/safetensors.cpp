@@ -21,7 +21,7 @@ struct Tensor {
   TensorView view;         // its dtype means nothing when unsupported
   std::string dtype_text;  // as the file says
   bool supported = false;
-  size_t file = 0;         // in State::files
+  size_t file = 0;  // in State::files
 };
 
 std::optional<DType> supported_dtype(std::string_view name) {
@@ -39,8 +39,8 @@ fs::path find_entry_file(const fs::path& given) {
   for (const char* name : {kSingleName, kIndexName}) {
     if (fs::exists(given / name, ignored)) return given / name;
   }
-  const bool pickled = fs::exists(given / "pytorch_model.bin", ignored) ||
-                       fs::exists(given / "pytorch_model.bin.index.json", ignored);
+  const bool pickled =
+      fs::exists(given / "pytorch_model.bin", ignored) || fs::exists(given / "pytorch_model.bin.index.json", ignored);
   throw UsageError(fmt::format("{} holds neither {} nor {}{}", given.string(), kSingleName, kIndexName,
                                pickled ? ": convert its pytorch_model.bin to safetensors first" : ""));
 }

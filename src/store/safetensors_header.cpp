@@ -15,9 +15,9 @@ namespace zo2 {
 namespace {
 
 constexpr std::array<std::pair<std::string_view, int64_t>, 20> kDTypes{
-    {{"F32", 32},     {"F16", 16},     {"BF16", 16},    {"F64", 64},       {"I64", 64},         {"I32", 32},   {"I16", 16},
-     {"I8", 8},       {"U64", 64},     {"U32", 32},     {"U16", 16},       {"U8", 8},           {"BOOL", 8},   {"C64", 64},
-     {"F8_E4M3", 8},  {"F8_E5M2", 8},  {"F8_E8M0", 8},  {"F4", 4},         {"F6_E2M3", 6},      {"F6_E3M2", 6}}};
+    {{"F32", 32},    {"F16", 16},    {"BF16", 16},   {"F64", 64}, {"I64", 64},    {"I32", 32},   {"I16", 16},
+     {"I8", 8},      {"U64", 64},    {"U32", 32},    {"U16", 16}, {"U8", 8},      {"BOOL", 8},   {"C64", 64},
+     {"F8_E4M3", 8}, {"F8_E5M2", 8}, {"F8_E8M0", 8}, {"F4", 4},   {"F6_E2M3", 6}, {"F6_E3M2", 6}}};
 
 // Refuses what nlohmann's parser takes without a word (the last of two equal keys wins) and nesting that no true header
 // has.
@@ -56,8 +56,8 @@ void check_size(const HeaderEntry& entry, const std::string& where, const Json& 
   int64_t total = bits;
   const bool empty = std::find(entry.shape.begin(), entry.shape.end(), 0) != entry.shape.end();
   for (int64_t dimension : entry.shape) {
-    ZO2_CHECK(empty || !__builtin_mul_overflow(total, dimension, &total), UsageError,
-              "{}: shape {} overflows 64 bits", where, shape.dump());
+    ZO2_CHECK(empty || !__builtin_mul_overflow(total, dimension, &total), UsageError, "{}: shape {} overflows 64 bits",
+              where, shape.dump());
   }
   if (empty) total = 0;
   ZO2_CHECK(total % 8 == 0 && total / 8 == entry.end - entry.begin, UsageError,
@@ -83,8 +83,8 @@ HeaderEntry parse_entry(const std::string& name, const Json& value, int64_t data
   }
   entry.begin = whole(offsets[0], "the begin of data_offsets", where);
   entry.end = whole(offsets[1], "the end of data_offsets", where);
-  ZO2_CHECK(entry.begin <= entry.end, UsageError, "{}: data_offsets [{}, {}] end before they begin", where,
-            entry.begin, entry.end);
+  ZO2_CHECK(entry.begin <= entry.end, UsageError, "{}: data_offsets [{}, {}] end before they begin", where, entry.begin,
+            entry.end);
   ZO2_CHECK(entry.end <= data_bytes, UsageError,
             "{}: data_offsets [{}, {}] reach beyond the {} bytes of data that the file has (truncated?)", where,
             entry.begin, entry.end, data_bytes);
@@ -134,8 +134,8 @@ std::vector<HeaderEntry> parse_safetensors_header(std::span<const std::byte> fil
   ZO2_CHECK(data_start <= file_bytes, UsageError,
             "{}: the header claims {} bytes, the file has {} behind its length (truncated?)", path.string(),
             header_bytes, file_bytes - 8);
-  const Json header = parse_strictly(
-      {reinterpret_cast<const char*>(file.data()) + 8, static_cast<size_t>(header_bytes)}, path);
+  const Json header =
+      parse_strictly({reinterpret_cast<const char*>(file.data()) + 8, static_cast<size_t>(header_bytes)}, path);
   ZO2_CHECK(header.is_object(), UsageError, "{}: the header is not a JSON object", path.string());
 
   std::vector<HeaderEntry> entries;
@@ -144,8 +144,8 @@ std::vector<HeaderEntry> parse_safetensors_header(std::span<const std::byte> fil
       entries.push_back(parse_entry(name, value, data_start, file_bytes - data_start, path));
       continue;
     }
-    const bool strings = value.is_object() && std::all_of(value.begin(), value.end(),
-                                                          [](const Json& item) { return item.is_string(); });
+    const bool strings =
+        value.is_object() && std::all_of(value.begin(), value.end(), [](const Json& item) { return item.is_string(); });
     ZO2_CHECK(strings, UsageError, "{}: __metadata__ is not an object of strings", path.string());
   }
   // Empty tensors sort before the one that begins where they are.

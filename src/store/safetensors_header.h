@@ -13,9 +13,9 @@ namespace zo2 {
 
 struct HeaderEntry {
   std::string name;
-  std::string dtype;           // as the file says, e.g. "BF16"
+  std::string dtype;  // as the file says, e.g. "BF16"
   std::vector<int64_t> shape;
-  int64_t begin = 0;           // in the file
+  int64_t begin = 0;  // in the file
   int64_t end = 0;
 };
 

@@ -69,8 +69,8 @@ StepLog parse(std::string_view bytes, const fs::path& path) {
       break;
     }
     const LogEntry* previous = log.entries.empty() ? nullptr : &log.entries.back();
-    ZO2_CHECK(follows(previous, *entry, log.header.pairs), UsageError, "{}: corrupt at entry {}: {} {} ({} pairs a step)",
-              path.string(), i, position(*entry),
+    ZO2_CHECK(follows(previous, *entry, log.header.pairs), UsageError,
+              "{}: corrupt at entry {}: {} {} ({} pairs a step)", path.string(), i, position(*entry),
               previous == nullptr ? "begins the log" : "follows " + position(*previous), log.header.pairs);
     log.entries.push_back(*entry);
   }
@@ -108,8 +108,7 @@ StepLogWriter StepLogWriter::open(const fs::path& path, const StepLogHeader& hea
   const std::string bytes = read_whole(writer.file_);
   const StepLog log = parse(bytes, path);
   const std::vector<std::string> differing = differences(log.header, header);
-  ZO2_CHECK(differing.empty(), UsageError, "{} belongs to another run: {}", path.string(),
-            fmt::join(differing, "; "));
+  ZO2_CHECK(differing.empty(), UsageError, "{} belongs to another run: {}", path.string(), fmt::join(differing, "; "));
   writer.header_checksum_ = decode_log_header(bytes, path).checksum;
   writer.header_bytes_ = log.header_bytes;
   writer.entry_count_ = static_cast<int64_t>(log.entries.size());

@@ -46,17 +46,17 @@ struct LogEntry {
 
 // Everything that must be equal for the entries to mean the same.
 struct StepLogHeader {
-  std::string base_hash;             // weights_hash of the weights before the first entry
+  std::string base_hash;  // weights_hash of the weights before the first entry
   std::string parameter_table_hash;
   DType dtype = DType::f32;
   int writeback_every = 1;           // K
   std::string rounding = "nearest";  // or "stochastic"
   int noise_version = 0;
-  std::string noise = "gaussian";    // or "rademacher"
-  int pairs = 1;                     // entries a step
+  std::string noise = "gaussian";  // or "rademacher"
+  int pairs = 1;                   // entries a step
   double eps = 0;
-  int64_t tile_bytes = 0;            // decides how products are split, so which bits a loss has
-  std::string config;                // free JSON text; compared like the rest
+  int64_t tile_bytes = 0;  // decides how products are split, so which bits a loss has
+  std::string config;      // free JSON text; compared like the rest
 };
 
 Json to_json(const StepLogHeader& header);
@@ -67,7 +67,7 @@ struct StepLog {
   StepLogHeader header;
   std::vector<LogEntry> entries;  // up to the torn tail
   int64_t header_bytes = 0;
-  int64_t torn_bytes = 0;         // bytes behind the last whole valid entry
+  int64_t torn_bytes = 0;  // bytes behind the last whole valid entry
 
   // The step after the last one with all its pairs; 0 when there is none.
   int64_t next_step() const;

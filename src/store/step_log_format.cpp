@@ -13,7 +13,7 @@ namespace {
 static_assert(std::endian::native == std::endian::little, "the file formats are little-endian");
 
 constexpr std::string_view kMagic = "ZO2SLOG\n";
-constexpr size_t kFixedBytes = 16;     // magic, version, json_bytes
+constexpr size_t kFixedBytes = 16;  // magic, version, json_bytes
 constexpr size_t kChecksumBytes = 8;
 constexpr size_t kFieldBytes = kLogEntryBytes - kChecksumBytes;
 constexpr uint32_t kMaxJsonBytes = 64 << 20;
@@ -31,9 +31,7 @@ T take(std::string_view& in) {
   return value;
 }
 
-uint64_t checksum(std::string_view bytes) {
-  return std::stoull(sha256_hex(bytes).substr(0, 16), nullptr, 16);
-}
+uint64_t checksum(std::string_view bytes) { return std::stoull(sha256_hex(bytes).substr(0, 16), nullptr, 16); }
 
 uint64_t entry_checksum(uint64_t header_checksum, std::string_view fields) {
   std::string bytes;
@@ -113,9 +111,9 @@ std::vector<std::string> differences(const StepLogHeader& log, const StepLogHead
   const Json b = to_json(run);
   for (const auto& [key, value] : a.items()) {
     if (value == b.at(key)) continue;
-    result.push_back(key == "config" ? config_difference(log.config, run.config)
-                                     : fmt::format("{}: the log has {}, this run has {}", key, value.dump(),
-                                                   b.at(key).dump()));
+    result.push_back(key == "config"
+                         ? config_difference(log.config, run.config)
+                         : fmt::format("{}: the log has {}, this run has {}", key, value.dump(), b.at(key).dump()));
   }
   return result;
 }

@@ -19,8 +19,8 @@ TEST(ConfigSchema, DefaultsAreWithinTheirOwnRanges) {
     EXPECT_TRUE(keys.insert(spec.key).second) << spec.key << " is in the table twice";
     EXPECT_FALSE(spec.meaning.empty()) << spec.key;
     if (spec.default_value.is_null()) continue;
-    const std::string text = spec.default_value.is_string() ? spec.default_value.get<std::string>()
-                                                            : spec.default_value.dump();
+    const std::string text =
+        spec.default_value.is_string() ? spec.default_value.get<std::string>() : spec.default_value.dump();
     EXPECT_EQ(parse_value(spec, text), spec.default_value) << spec.key;
   }
 }
@@ -37,13 +37,29 @@ TEST(ConfigSchema, ValuesGetTheirType) {
 }
 
 TEST(ConfigSchema, RefusesWrongTypesAndRanges) {
-  for (const auto& [key, text] : std::initializer_list<std::pair<const char*, const char*>>{
-           {"data.seq", "0"},          {"data.seq", "12.5"},      {"data.seq", "1e3"},         {"data.seq", "many"},
-           {"data.batch", "-1"},       {"method.eps", "0"},       {"method.eps", "nan"},       {"method.lr", "inf"},
-           {"method.lr", "-1e-6"},     {"engine.tile", "0"},      {"engine.tile", "16 mib"},   {"engine.overlap", "yes"},
-           {"method.name", "zo3"},     {"engine.dtype", "fp8"},   {"data.seq", "null"},        {"data.seq", ""},
-           {"model.name", ""},         {"method.lr", "1e-3 "},    {"data.seed", "99999999999999999999"},
-           {"engine.gpu_memory", "8"  "EB"}}) {
+  for (const auto& [key, text] :
+       std::initializer_list<std::pair<const char*, const char*>>{{"data.seq", "0"},
+                                                                  {"data.seq", "12.5"},
+                                                                  {"data.seq", "1e3"},
+                                                                  {"data.seq", "many"},
+                                                                  {"data.batch", "-1"},
+                                                                  {"method.eps", "0"},
+                                                                  {"method.eps", "nan"},
+                                                                  {"method.lr", "inf"},
+                                                                  {"method.lr", "-1e-6"},
+                                                                  {"engine.tile", "0"},
+                                                                  {"engine.tile", "16 mib"},
+                                                                  {"engine.overlap", "yes"},
+                                                                  {"method.name", "zo3"},
+                                                                  {"engine.dtype", "fp8"},
+                                                                  {"data.seq", "null"},
+                                                                  {"data.seq", ""},
+                                                                  {"model.name", ""},
+                                                                  {"method.lr", "1e-3 "},
+                                                                  {"data.seed", "99999999999999999999"},
+                                                                  {"engine.gpu_memory",
+                                                                   "8"
+                                                                   "EB"}}) {
     EXPECT_THROW(parse(key, text), UsageError) << key << " = " << text;
   }
   EXPECT_THROW(parse("data.seq", "128", true), UsageError) << "a quoted number is text";

@@ -153,33 +153,32 @@ TEST(Manifest, HashDependsOnValuesOnly) {
 TEST(Manifest, ReportsAllMistakesAtOnceWithTheirPlaces) {
   const Scratch scratch;
   const auto path = scratch.write("m.yaml",
-                                  "name: [a]\n"                                                // 1
-                                  "default: {}\n"                                              // 2
-                                  "defaults:\n"                                                // 3
+                                  "name: [a]\n"                                                       // 1
+                                  "default: {}\n"                                                     // 2
+                                  "defaults:\n"                                                       // 3
                                   "  method: {lerning_rate: 1e-3, eps: big, writeback_every: 128}\n"  // 4
-                                  "  data: {seq: \"64\", batch: [1]}\n"                        // 5
-                                  "  engin: {slots: 2}\n"                                      // 6
-                                  "matrix:\n"                                                  // 7
-                                  "  model.name: [opt-125m, opt-126m]\n"                       // 8
-                                  "  method.nam: [zo2]\n"                                      // 9
-                                  "  case: [1]\n"                                              // 10
-                                  "exclude: [{where: {method.name: mezo}}]\n"                  // 11
-                                  "expect:\n"                                                  // 12
-                                  "  - {metric: tokens_per_sec, at_least: 1}\n"                // 13
-                                  "  - {metric: arena_bytes, at_most: 18.04 gigabytes}\n"      // 14
-                                  "repeats: 0\n"                                               // 15
-                                  "repeats: 2\n");                                             // 16
+                                  "  data: {seq: \"64\", batch: [1]}\n"                               // 5
+                                  "  engin: {slots: 2}\n"                                             // 6
+                                  "matrix:\n"                                                         // 7
+                                  "  model.name: [opt-125m, opt-126m]\n"                              // 8
+                                  "  method.nam: [zo2]\n"                                             // 9
+                                  "  case: [1]\n"                                                     // 10
+                                  "exclude: [{where: {method.name: mezo}}]\n"                         // 11
+                                  "expect:\n"                                                         // 12
+                                  "  - {metric: tokens_per_sec, at_least: 1}\n"                       // 13
+                                  "  - {metric: arena_bytes, at_most: 18.04 gigabytes}\n"             // 14
+                                  "repeats: 0\n"                                                      // 15
+                                  "repeats: 2\n");                                                    // 16
   const std::string file = path.string();
-  const std::string expected =
-      file + ":1:7: name: expected text, found a list\n" +
-      file + ":2:1: unknown key 'default': did you mean 'defaults'?\n" +
-      file + ":4:12: unknown key 'method.lerning_rate': did you mean 'method.lr'?\n" +
-      file + ":4:37: method.eps: expected a number from 1e-12 to 1, found 'big'\n" +
-      file + ":4:59: method.writeback_every: expected an integer from 1 to 64, found '128'\n" +
-      file + ":5:15: data.seq: expected an integer from 1 to 1048576, found \"64\"\n" +
-      file + ":5:28: data.batch: expected one value, found a list\n" +
-      file + ":6:3: unknown key 'engin': did you mean 'engine'?\n" +
-      file + ":8:26: unknown model 'opt-126m'";
+  const std::string expected = file + ":1:7: name: expected text, found a list\n" + file +
+                               ":2:1: unknown key 'default': did you mean 'defaults'?\n" + file +
+                               ":4:12: unknown key 'method.lerning_rate': did you mean 'method.lr'?\n" + file +
+                               ":4:37: method.eps: expected a number from 1e-12 to 1, found 'big'\n" + file +
+                               ":4:59: method.writeback_every: expected an integer from 1 to 64, found '128'\n" + file +
+                               ":5:15: data.seq: expected an integer from 1 to 1048576, found \"64\"\n" + file +
+                               ":5:28: data.batch: expected one value, found a list\n" + file +
+                               ":6:3: unknown key 'engin': did you mean 'engine'?\n" + file +
+                               ":8:26: unknown model 'opt-126m'";
   const std::string problems = problems_of(path);
   EXPECT_EQ(problems.substr(0, expected.size()), expected);
   for (const std::string line :
@@ -198,12 +197,13 @@ TEST(Manifest, RefusesValuesThatAreImpossibleTogether) {
     EXPECT_EQ(problems_of(path).find(path.string() + place + message), 0u) << problems_of(path);
   };
   refuses("defaults: {train.steps: 10}", ":1:25: ", "train.warmup 15 leaves nothing of train.steps 10");
-  refuses("defaults: {model.name: opt-125m, data.seq: 4096}", ":1:44: ", "data.seq 4096 is longer than the 2048 positions");
+  refuses("defaults: {model.name: opt-125m, data.seq: 4096}",
+          ":1:44: ", "data.seq 4096 is longer than the 2048 positions");
   refuses("defaults: {data.kind: tokens}", ":1:23: ", "data.kind tokens needs data.path");
   refuses("defaults: {method: {writeback_every: 64, perturbations: 2}}", ":1:38: ", "method.writeback_every 64");
   refuses("defaults: {model: {name: opt-125m, path: some/folder}}", ":1:42: ", "give model.name or model.path");
-  refuses("matrix: {model.name: [opt-125m], case: [{model.name: opt-350m}]}", ":1:54: ",
-          "matrix: 'model.name' is set by axis 'model.name' and by axis 'case'");
+  refuses("matrix: {model.name: [opt-125m], case: [{model.name: opt-350m}]}",
+          ":1:54: ", "matrix: 'model.name' is set by axis 'model.name' and by axis 'case'");
 }
 
 TEST(Manifest, BadFilesAndOverridesAreClear) {
@@ -237,6 +237,7 @@ expect: [{where: {model.name: [opt-175b, opt-66b]}, metric: nvml_step_peak_bytes
   EXPECT_EQ(list[0].metric, "nvml_step_peak_bytes");
   EXPECT_EQ(list[0].at_most, 18.04e9);
   EXPECT_FALSE(list[0].at_least);
+  EXPECT_EQ(list[0].written, "at most 18.04 GB");
   EXPECT_EQ(list[0].source, "README");
   Json config = default_config();
   EXPECT_FALSE(matches(list[0].where, config));
@@ -248,8 +249,9 @@ TEST(Manifest, QuickExperimentResolves) {
   const std::filesystem::path quick = std::filesystem::path(__FILE__).parent_path() / "../../experiments/quick.yaml";
   const Experiment experiment = load_experiment(quick);
   EXPECT_EQ(experiment.cells.size(), 12u);
-  EXPECT_EQ(slugs(experiment).find("opt-125m-mezo opt-125m-resident opt-125m-zo2 opt-1.3b-resident opt-1.3b-zo2 "
-                                   "opt-1.3b-zo2-projected opt-2.7b-zo2-projected "),
+  EXPECT_EQ(slugs(experiment)
+                .find("opt-125m-mezo opt-125m-resident opt-125m-zo2 opt-1.3b-resident opt-1.3b-zo2 "
+                      "opt-1.3b-zo2-projected opt-2.7b-zo2-projected "),
             0u)
       << slugs(experiment);
   EXPECT_EQ(load_experiment(quick, {.variant = "small", .overrides = {}}).cells.size(), 5u);

@@ -106,17 +106,17 @@ TEST(Record, CellsComeInTheExperimentsOrderAndRepeatsByNumber) {
     scratch.write(folder + "/config.json", to_json(CellRequest{"e", cell, repeat, cell, default_config()}).dump());
     scratch.write(folder + "/result.json", make_result(State::ok, cell).dump());
   };
-  for (int repeat : {10, 2, 0}) add("b", repeat);
-  add("a", 0);
-  add("c", 0);
-  scratch.write("cells/b/r3/config.json", "{}");  // not ended
-  scratch.write("cells/b/notes/result.json", "{}");
-  scratch.write("experiment.json", R"({"cells": [{"folder": "c"}, {"folder": "b"}]})");
+  for (int repeat : {10, 2, 0}) add("x-bbbbbbbb", repeat);
+  add("w-aaaaaaaa", 0);
+  add("y-cccccccc", 0);
+  scratch.write("cells/x-bbbbbbbb/r3/config.json", "{}");  // not ended
+  scratch.write("cells/x-bbbbbbbb/notes/result.json", "{}");
+  scratch.write("experiment.json", R"({"cells": [{"config_hash": "cccccccc99"}, {"config_hash": "bbbbbbbb99"}]})");
   std::string order;
   for (const Record& record : read_records(scratch.path())) {
-    order += record.request.slug + std::to_string(record.request.repeat) + " ";
+    order += record.request.slug.substr(0, 1) + std::to_string(record.request.repeat) + " ";
   }
-  EXPECT_EQ(order, "c0 b0 b2 b10 a0 ");
+  EXPECT_EQ(order, "y0 x0 x2 x10 w0 ");
   EXPECT_THROW(read_records(scratch.path() / "cells"), IoError);
 }
 

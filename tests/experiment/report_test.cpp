@@ -35,9 +35,9 @@ class ReportTest : public ::testing::Test {
     for (const auto& [key, value] : options.config) config_set(config, key, value);
     const std::string hash = config_hash(config);
     const std::string slug = config_at(config, "model.name").get<std::string>() + "-" + options.method;
-    const std::string folder =
-        "cells/" + slug + "-" + hash.substr(0, 8) + "/r" + std::to_string(options.repeat);
-    scratch_.write(folder + "/config.json", to_json(CellRequest{"synthetic", slug, options.repeat, hash, config}).dump());
+    const std::string folder = "cells/" + slug + "-" + hash.substr(0, 8) + "/r" + std::to_string(options.repeat);
+    scratch_.write(folder + "/config.json",
+                   to_json(CellRequest{"synthetic", slug, options.repeat, hash, config}).dump());
     if (options.state == State::ok) {
       SampleWriter writer(scratch_.path() / folder);
       for (int step = 0; step < 10; ++step) {
@@ -45,9 +45,14 @@ class ReportTest : public ::testing::Test {
       }
     }
     Json result = make_result(options.state, hash);
-    result["metrics"] = {{"tokens_per_s", options.tokens_per_s}, {"step_ms_p50", 20.5}, {"tile_bytes", 1 << 20},
-                         {"arena_bytes", 64 << 20}, {"arena_planned_bytes", 64 << 20}, {"loss_first", 10.5},
-                         {"loss_last", 10.25}, {"host_rss_peak_bytes", 512 << 20}};
+    result["metrics"] = {{"tokens_per_s", options.tokens_per_s},
+                         {"step_ms_p50", 20.5},
+                         {"tile_bytes", 1 << 20},
+                         {"arena_bytes", 64 << 20},
+                         {"arena_planned_bytes", 64 << 20},
+                         {"loss_first", 10.5},
+                         {"loss_last", 10.25},
+                         {"host_rss_peak_bytes", 512 << 20}};
     result["metrics"].update(options.metrics);
     result["hashes"] = {{"initial_weights", "aaa"}, {"final_weights", options.final_weights}};
     scratch_.write(folder + "/result.json", result.dump());
@@ -128,8 +133,8 @@ TEST_F(ReportTest, RatiosAreOfMediansOverGoodRepeats) {
 }
 
 TEST_F(ReportTest, ProjectionsStandBesideFiguresOfTheSameShapeOnly) {
-  const std::map<std::string, Json> shape{{"model.name", "opt-1.3b"}, {"model.tie_embeddings", false},
-                                          {"engine.project", true}};
+  const std::map<std::string, Json> shape{
+      {"model.name", "opt-1.3b"}, {"model.tie_embeddings", false}, {"engine.project", true}};
   add({.state = State::projected, .config = shape, .metrics = {{"nvml_projected_bytes", 1'500'000'000}}});
   ReferenceFigure figure;
   figure.system = "python-zo2";
@@ -186,6 +191,16 @@ TEST_F(ReportTest, TablesShowUnitsAndStates) {
   const Json json = to_json(report());
   EXPECT_EQ(json["measured"].size(), 3u);
   EXPECT_EQ(json["equality"][0]["verdict"], "PASS");
+}
+
+TEST_F(ReportTest, RecordsOfEarlierRunsAreLeftOutUnlessAskedFor) {
+  add({.method = "zo2"});
+  add({.method = "mezo"});
+  const std::string hash = report().records[0].request.config_hash;
+  scratch_.write("experiment.json", R"({"name": "e", "cells": [{"config_hash": ")" + hash + "\"}]}");
+  EXPECT_EQ(report().records.size(), 1u);
+  EXPECT_EQ(report().older_records, 1u);
+  EXPECT_EQ(build_report(scratch_.path(), {}, true).records.size(), 2u);
 }
 
 TEST_F(ReportTest, AnEmptyFolderIsAnError) { EXPECT_THROW(report(), IoError); }

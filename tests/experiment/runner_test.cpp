@@ -90,8 +90,8 @@ TEST_F(RunnerTest, ARepeatWithoutAResultHasCrashedWhateverItsExitCode) {
 
 TEST_F(RunnerTest, TheStateThatTheProcessReportsIsKept) {
   for (const char* state : {"oom", "diverged"}) {
-    const RunSummary summary =
-        run(experiment(), std::string(R"(echo '{"state":")") + state + R"(","error":"why"}' > "$1/result.json"; exit 1)");
+    const RunSummary summary = run(
+        experiment(), std::string(R"(echo '{"state":")") + state + R"(","error":"why"}' > "$1/result.json"; exit 1)");
     EXPECT_EQ(summary.exit_code(), 3);
     EXPECT_EQ(state_name(only_record().state), state);
     EXPECT_EQ(only_record().result["error"], "why");
@@ -197,8 +197,9 @@ TEST_F(RunnerTest, RefusesAnOutputThatItCannotWriteAndAProgramThatIsNotThere) {
 
 TEST(Process, ReportsItsPeakMemory) {
   const Scratch scratch;
-  ProcessSpec spec{.command = {"/bin/sh", "-c", "dd if=/dev/zero of=/dev/null bs=64M count=1 2>/dev/null; exec dd "
-                                                "if=/dev/zero of=/dev/null bs=200M count=1"},
+  ProcessSpec spec{.command = {"/bin/sh", "-c",
+                               "dd if=/dev/zero of=/dev/null bs=64M count=1 2>/dev/null; exec dd "
+                               "if=/dev/zero of=/dev/null bs=200M count=1"},
                    .stdout_path = scratch.path() / "out",
                    .stderr_path = scratch.path() / "err"};
   const ProcessResult result = run_process(spec);
@@ -208,10 +209,12 @@ TEST(Process, ReportsItsPeakMemory) {
 }
 
 TEST(Process, GivesBackTheSignalHandlers) {
-  struct sigaction before {};
-  struct sigaction after {};
+  struct sigaction before{};
+  struct sigaction after{};
   sigaction(SIGINT, nullptr, &before);
-  { InterruptGuard guard; }
+  {
+    InterruptGuard guard;
+  }
   sigaction(SIGINT, nullptr, &after);
   EXPECT_EQ(before.sa_handler, after.sa_handler);
 }

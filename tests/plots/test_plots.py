@@ -25,7 +25,7 @@ def add(folder, slug, *, state="ok", repeat=0, model="opt-125m", method="zo2", d
     config = {"model": {"name": model, "path": None, "tie_embeddings": tied}, "data": {"batch": 1, "seq": seq},
               "method": {"name": method}, "engine": {"dtype": dtype}}
     (path / "config.json").write_text(json.dumps({"schema": 1, "experiment": "SYNTHETIC", "slug": slug,
-                                                  "repeat": repeat, "config_hash": "0" * 64, "config": config}))
+                                                  "repeat": repeat, "config_hash": slug, "config": config}))
     (path / "result.json").write_text(json.dumps({"schema": 1, "state": state, "config_hash": "0" * 64,
                                                   "metrics": metrics or {}}))
     return path
@@ -86,9 +86,10 @@ def test_throughput_keeps_all_repeats_and_leaves_out_failures(synthetic):
     assert len(groups) == 2, "projected records are not measured ones"
 
 
-def test_records_follow_the_experiments_order(synthetic):
-    (synthetic / "experiment.json").write_text(json.dumps({"cells": [{"folder": "SYNTHETIC-opt-6.7b-projected-00000000"}]}))
-    assert read_records(synthetic)[0].model == "opt-6.7b"
+def test_only_the_last_runs_cells_are_read_in_its_order(synthetic):
+    slugs = ["SYNTHETIC-opt-6.7b-projected", "SYNTHETIC-opt-1.3b-zo2"]
+    (synthetic / "experiment.json").write_text(json.dumps({"cells": [{"config_hash": slug} for slug in slugs]}))
+    assert [record.slug for record in read_records(synthetic)] == slugs
 
 
 def test_an_empty_or_missing_folder_is_a_clear_error(tmp_path):

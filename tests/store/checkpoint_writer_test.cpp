@@ -39,9 +39,9 @@ void expect_holds(const Checkpoint& checkpoint, const std::vector<TensorSpec>& s
   }
 }
 
-const std::vector<TensorSpec> kMixed{{"half", DType::f16, {3}},      {"table", DType::f32, {7, 5}},
-                                     {"brain", DType::bf16, {1, 9}}, {"scalar", DType::f32, {}},
-                                     {"none", DType::f16, {0, 3}},   {"last \"quoted\" \xc3\xa9", DType::f32, {2, 1, 3}}};
+const std::vector<TensorSpec> kMixed{
+    {"half", DType::f16, {3}},  {"table", DType::f32, {7, 5}}, {"brain", DType::bf16, {1, 9}},
+    {"scalar", DType::f32, {}}, {"none", DType::f16, {0, 3}},  {"last \"quoted\" \xc3\xa9", DType::f32, {2, 1, 3}}};
 
 TEST(CheckpointWriter, RoundTripsAllDtypesAndOddSizes) {
   TempFolder folder;
@@ -88,13 +88,15 @@ TEST(CheckpointWriter, StreamsTensorsLargerThanAChunk) {
 
 TEST(CheckpointWriter, SplitsIntoShardsWithAnIndex) {
   TempFolder folder;
-  const std::vector<TensorSpec> specs{{"a", DType::f32, {10}}, {"b", DType::f32, {10}}, {"c", DType::f16, {100}},
-                                      {"d", DType::f32, {1}},  {"e", DType::f16, {3}}};
+  const std::vector<TensorSpec> specs{{"a", DType::f32, {10}},
+                                      {"b", DType::f32, {10}},
+                                      {"c", DType::f16, {100}},
+                                      {"d", DType::f32, {1}},
+                                      {"e", DType::f16, {3}}};
   write_checkpoint(folder.path(), specs, produce, Json::object(), 80);
-  EXPECT_EQ(folder.list(),
-            (std::vector<std::string>{"config.json", "model-00001-of-00003.safetensors",
-                                      "model-00002-of-00003.safetensors", "model-00003-of-00003.safetensors",
-                                      "model.safetensors.index.json"}));
+  EXPECT_EQ(folder.list(), (std::vector<std::string>{
+                               "config.json", "model-00001-of-00003.safetensors", "model-00002-of-00003.safetensors",
+                               "model-00003-of-00003.safetensors", "model.safetensors.index.json"}));
   const Checkpoint checkpoint = Checkpoint::open(folder.path());
   expect_holds(checkpoint, specs);
   EXPECT_EQ(checkpoint.file_of("b").filename(), "model-00001-of-00003.safetensors");
@@ -131,8 +133,8 @@ TEST(CheckpointWriter, AFullDiskLeavesNothingAndNamesTheFile) {
       std::string message;
       {
         FullDisk full(limit);
-        message = message_of<IoError>(
-            [&] { write_checkpoint(folder.path(), specs, produce, Json::object(), shard_bytes); });
+        message =
+            message_of<IoError>([&] { write_checkpoint(folder.path(), specs, produce, Json::object(), shard_bytes); });
       }
       expect_all_in(message, {folder.path().string()});
       EXPECT_TRUE(folder.list().empty()) << limit << ": " << folder.list().front();

@@ -20,14 +20,14 @@ using namespace zo2::testing;
 int64_t resident_pages(const HostBuffer& buffer) {
   const auto pages = static_cast<size_t>(buffer.mapped_bytes() / ::sysconf(_SC_PAGESIZE));
   std::vector<unsigned char> present(pages);
-  EXPECT_EQ(::mincore(const_cast<std::byte*>(buffer.data()), static_cast<size_t>(buffer.mapped_bytes()),
-                      present.data()),
-            0);
+  EXPECT_EQ(
+      ::mincore(const_cast<std::byte*>(buffer.data()), static_cast<size_t>(buffer.mapped_bytes()), present.data()), 0);
   return std::count_if(present.begin(), present.end(), [](unsigned char page) { return (page & 1) != 0; });
 }
 
 TEST(HostBuffer, HasTheExactSizeOnAlignedPages) {
-  for (int64_t bytes : {int64_t{1}, int64_t{4096}, int64_t{4097}, 2 * kMiB - 1, 2 * kMiB, 2 * kMiB + 1, 7 * kMiB + 13}) {
+  for (int64_t bytes :
+       {int64_t{1}, int64_t{4096}, int64_t{4097}, 2 * kMiB - 1, 2 * kMiB, 2 * kMiB + 1, 7 * kMiB + 13}) {
     HostBuffer buffer(bytes);
     EXPECT_EQ(buffer.size(), bytes);
     EXPECT_EQ(buffer.mapped_bytes(), align_up(bytes, ::sysconf(_SC_PAGESIZE)));
@@ -77,9 +77,8 @@ TEST(ParallelFor, RunsEveryJobOnceAndRethrowsTheLowestFailure) {
   EXPECT_EQ(std::count(runs.begin(), runs.end(), 1), 1000);
   parallel_for(4, 0, [](int64_t) { FAIL(); });
   for (int round = 0; round < 50; ++round) {
-    const std::string message = message_of<UsageError>([] {
-      parallel_for(4, 100, [](int64_t i) { ZO2_CHECK(i < 7, UsageError, "job {}", i); });
-    });
+    const std::string message = message_of<UsageError>(
+        [] { parallel_for(4, 100, [](int64_t i) { ZO2_CHECK(i < 7, UsageError, "job {}", i); }); });
     EXPECT_EQ(message, "job 7");
   }
 }

@@ -31,7 +31,8 @@ TEST(HostWeights, AModelThatDoesNotFitIsRefusedAsAWhole) {
   const int64_t rows = available_host_bytes() / 4 / 1024 / 2;
   for (uint32_t id = 0; id < 5; ++id) table.add({id, fmt::format("m{}", id), rows, 1024});
   const std::string message = message_of<OutOfMemoryError>([&] { HostWeights(table, DType::f32); });
-  expect_all_in(message, {fmt::format("{} parameters", table.count()), "fp32", fmt::format("{} bytes", table.count() * 4)});
+  expect_all_in(message,
+                {fmt::format("{} parameters", table.count()), "fp32", fmt::format("{} bytes", table.count() * 4)});
 }
 
 TEST(InitialiseWeights, EqualsTheNoiseFunctionInEveryDtype) {
@@ -92,7 +93,8 @@ TEST(WeightsHash, ChangesWithEveryBitAndWithTableAndDtype) {
     }
   }
   EXPECT_EQ(weights_hash(weights), hash);
-  EXPECT_NE(weights_hash(HostWeights(small_table(), DType::bf16)), weights_hash(HostWeights(small_table(), DType::f16)));
+  EXPECT_NE(weights_hash(HostWeights(small_table(), DType::bf16)),
+            weights_hash(HostWeights(small_table(), DType::f16)));
 }
 
 TEST(ParameterTableHash, ChangesWithNamesShapesKindsIdsAndPacking) {

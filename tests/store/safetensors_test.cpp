@@ -37,7 +37,8 @@ class Safetensors : public ::testing::Test {
 TEST_F(Safetensors, ReadsTensorsAndKeepsTheFileMapped) {
   const std::string header =
       R"({"__metadata__":{"format":"pt"},"b":{"dtype":"BF16","shape":[2,3],"data_offsets":[0,12]},)"
-      R"("s":{"dtype":"F32","shape":[],"data_offsets":[12,16]},"e":{"dtype":"F16","shape":[0,4],"data_offsets":[12,12]}})";
+      R"("s":{"dtype":"F32","shape":[],"data_offsets":[12,16]},)"
+      R"("e":{"dtype":"F16","shape":[0,4],"data_offsets":[12,12]}})";
   write_text(file_, file_of(header, 16));
   Checkpoint copy = Checkpoint::open(file_);
   {
@@ -169,13 +170,14 @@ class Shards : public Safetensors {
     write_shard("two.safetensors", "b");
   }
   void write_shard(const std::string& file, const std::string& tensor) {
-    write_text(folder_ / file,
-               file_of("{\"" + tensor + R"(":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", 4));
+    write_text(folder_ / file, file_of("{\"" + tensor + R"(":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", 4));
   }
   void write_index(const Json& weight_map) {
     write_text(index_, Json{{"metadata", {{"total_size", 8}}}, {"weight_map", weight_map}}.dump());
   }
-  std::string refusal() { return message_of<UsageError>([&] { Checkpoint::open(folder_.path()); }); }
+  std::string refusal() {
+    return message_of<UsageError>([&] { Checkpoint::open(folder_.path()); });
+  }
 
   fs::path index_ = folder_ / "model.safetensors.index.json";
 };
@@ -201,6 +203,12 @@ TEST_F(Shards, ATensorThatIsNotInItsShardIsNamed) {
   expect_all_in(refusal(), {index_.string(), "'b'", "one.safetensors"});
   write_index({{"a", "two.safetensors"}, {"b", "one.safetensors"}});
   expect_all_in(refusal(), {"'b'", "one.safetensors"});
+  // In a shard that was opened before the one that the index says.
+  write_text(folder_ / "one.safetensors", file_of(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},)"
+                                                  R"("x":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})",
+                                                  8));
+  write_index({{"x", "one.safetensors"}, {"a", "two.safetensors"}, {"b", "two.safetensors"}});
+  expect_all_in(refusal(), {"'a'", "two.safetensors"});
 }
 
 TEST_F(Shards, ATensorInTwoShardsIsNamed) {
@@ -241,17 +249,17 @@ TEST_P(Fixtures, OpenWithAllTheirTensors) {
   for (const std::string& name : checkpoint.names()) EXPECT_EQ(checkpoint.find(name)->dtype, GetParam().dtype);
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    All, Fixtures,
-    ::testing::Values(Fixture{"opt-preln", 68, DType::f32}, Fixture{"opt-untied", 69, DType::f32},
-                      Fixture{"opt-postln", 68, DType::f32}, Fixture{"opt-f16", 68, DType::f16},
-                      Fixture{"opt-sharded", 68, DType::f32}, Fixture{"gpt2-tiny", 40, DType::f32},
-                      Fixture{"llama-tiny", 30, DType::f32}, Fixture{"qwen3-tiny", 35, DType::f32}),
-    [](const auto& info) {
-      std::string name = info.param.name;
-      std::replace(name.begin(), name.end(), '-', '_');
-      return name;
-    });
+INSTANTIATE_TEST_SUITE_P(All, Fixtures,
+                         ::testing::Values(Fixture{"opt-preln", 68, DType::f32}, Fixture{"opt-untied", 69, DType::f32},
+                                           Fixture{"opt-postln", 68, DType::f32}, Fixture{"opt-f16", 68, DType::f16},
+                                           Fixture{"opt-sharded", 68, DType::f32}, Fixture{"gpt2-tiny", 40, DType::f32},
+                                           Fixture{"llama-tiny", 30, DType::f32},
+                                           Fixture{"qwen3-tiny", 35, DType::f32}),
+                         [](const auto& info) {
+                           std::string name = info.param.name;
+                           std::replace(name.begin(), name.end(), '-', '_');
+                           return name;
+                         });
 
 }  // namespace
 }  // namespace zo2

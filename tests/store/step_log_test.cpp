@@ -71,7 +71,9 @@ class StepLogFile : public ::testing::Test {
     fs::remove(file_);
     StepLogWriter::create(file_, header(pairs)).append(entries_up_to(count, pairs));
   }
-  std::string refusal() { return message_of<UsageError>([&] { read_step_log(file_); }); }
+  std::string refusal() {
+    return message_of<UsageError>([&] { read_step_log(file_); });
+  }
 };
 
 TEST_F(StepLogFile, RoundTripsHeaderAndEntries) {
@@ -228,8 +230,8 @@ TEST_F(StepLogFile, AnotherRunIsRefusedWithTheFieldsThatDiffer) {
   other.eps = std::nextafter(other.eps, 1);
   other.config = R"({"data": {"seed": 43}, "lr": 1e-7})";
   const std::string message = message_of<UsageError>([&] { StepLogWriter::open(file_, other); });
-  expect_all_in(message, {file_.string(), "dtype: the log has \"fp16\", this run has \"bf16\"", "writeback_every", "eps",
-                          "config/data/seed: the log has 42, this run has 43"});
+  expect_all_in(message, {file_.string(), "dtype: the log has \"fp16\", this run has \"bf16\"", "writeback_every",
+                          "eps", "config/data/seed: the log has 42, this run has 43"});
   EXPECT_EQ(message.find("rounding"), std::string::npos);
   EXPECT_EQ(message.find("lr"), std::string::npos);
   other = header();
@@ -239,7 +241,8 @@ TEST_F(StepLogFile, AnotherRunIsRefusedWithTheFieldsThatDiffer) {
 
 TEST_F(StepLogFile, ASecondWriterAndASecondCreationAreRefused) {
   const auto writer = StepLogWriter::create(file_, header());
-  expect_all_in(message_of<UsageError>([&] { StepLogWriter::open(file_, header()); }), {file_.string(), "another process"});
+  expect_all_in(message_of<UsageError>([&] { StepLogWriter::open(file_, header()); }),
+                {file_.string(), "another process"});
   expect_all_in(message_of<UsageError>([&] { StepLogWriter::create(file_, header()); }), {file_.string(), "exists"});
 }
 

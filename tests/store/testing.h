@@ -109,7 +109,8 @@ std::string message_of(const Action& action) {
 }
 
 inline void expect_all_in(const std::string& text, std::initializer_list<std::string> parts) {
-  for (const std::string& part : parts) EXPECT_NE(text.find(part), std::string::npos) << "'" << part << "' in: " << text;
+  for (const std::string& part : parts)
+    EXPECT_NE(text.find(part), std::string::npos) << "'" << part << "' in: " << text;
 }
 
 // A token table, two matrices and three packed vectors, of odd sizes.

@@ -1,0 +1,174 @@
+// zo2 cell FOLDER: one repeat of an experiment, in a process of its own; started by `zo2 run`.
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <vector>
+
+#include "base/error.h"
+#include "cli/commands.h"
+#include "cli/job_config.h"
+#include "cli/projection.h"
+#include "cli/step_sample.h"
+#include "experiment/config_schema.h"
+#include "experiment/environment.h"
+#include "experiment/record.h"
+
+namespace zo2 {
+namespace {
+
+double quantile(std::vector<double> values, double q) {
+  if (values.empty()) return std::nan("");
+  std::sort(values.begin(), values.end());
+  const double position = q * static_cast<double>(values.size() - 1);
+  const auto below = static_cast<size_t>(position);
+  const size_t above = std::min(below + 1, values.size() - 1);
+  return values[below] + (position - static_cast<double>(below)) * (values[above] - values[below]);
+}
+
+void add_plan_metrics(const Plan& plan, Json& metrics, Json& chosen) {
+  const Traffic traffic = traffic_per_step(plan);
+  metrics["arena_planned_bytes"] = plan.layout.arena_bytes;
+  metrics["tile_bytes"] = plan.widest_tile_bytes();
+  metrics["slots"] = plan.layout.tile_slots.count;
+  metrics["resident_bytes"] = plan.layout.resident_bytes;
+  metrics["upload_bytes_per_step"] = traffic.upload_bytes;
+  metrics["download_bytes_per_step"] = traffic.download_bytes;
+  chosen["tile_bytes"] = plan.widest_tile_bytes();
+}
+
+// Speed of the window after warm-up, which is a whole number of write-back periods.
+void add_speed_metrics(const Json& config, const std::vector<StepSample>& samples, Json& metrics) {
+  const auto steps = static_cast<int64_t>(samples.size());
+  const auto period = config_at(config, "method.writeback_every").get<int64_t>();
+  const int64_t asked = std::max<int64_t>(0, steps - config_at(config, "train.warmup").get<int64_t>());
+  const int64_t window = asked / period * period;
+  if (window == 0) return;
+  std::vector<double> times;
+  double window_ms = 0;
+  for (const StepSample& sample : samples) {
+    if (sample.step < samples.back().step + 1 - window) continue;
+    times.push_back(sample.step_ms);
+    window_ms += sample.step_ms;
+  }
+  const auto tokens = static_cast<double>(config_at(config, "data.batch").get<int64_t>() *
+                                          config_at(config, "data.seq").get<int64_t>() *
+                                          config_at(config, "method.micro_batches").get<int64_t>());
+  const double rate = tokens * static_cast<double>(window) / window_ms * 1e3;
+  metrics["window_steps"] = window;
+  metrics["tokens_per_s"] = rate;
+  metrics["forward_tokens_per_s"] = rate * 2 * config_at(config, "method.perturbations").get<double>();
+  metrics["step_ms_p50"] = quantile(times, 0.5);
+  metrics["step_ms_p90"] = quantile(times, 0.9);
+  double last_half = 0;
+  int64_t counted = 0;
+  for (const StepSample& sample : samples) {
+    if (2 * sample.step < steps) continue;
+    last_half += tokens / sample.step_ms * 1e3;
+    ++counted;
+  }
+  metrics["tokens_per_s_paper"] = last_half / static_cast<double>(counted);
+}
+
+void add_loss_metrics(const std::vector<StepSample>& samples, Json& metrics) {
+  if (samples.empty()) return;
+  const auto mean = [](const StepSample& sample) {
+    double sum = 0;
+    for (size_t i = 0; i < sample.loss_plus.size(); ++i) sum += sample.loss_plus[i] + sample.loss_minus[i];
+    return sum / (2.0 * static_cast<double>(sample.loss_plus.size()));
+  };
+  metrics["loss_first"] = json_number(mean(samples.front()));
+  metrics["loss_last"] = json_number(mean(samples.back()));
+  double good = 0;
+  for (const StepSample& sample : samples) {
+    good += std::all_of(sample.projected_gradient.begin(), sample.projected_gradient.end(),
+                        [](double g) { return std::isfinite(g) && g != 0; });
+  }
+  metrics["gradient_nonzero_fraction"] = good / static_cast<double>(samples.size());
+}
+
+Json projected_result(const CellRequest& request) {
+  const auto name = config_at(request.config, "engine.hardware").get<std::string>();
+  const Hardware hardware = read_hardware(experiments_folder() / "hardware" / (name + ".yaml"));
+  const ModelConfig model = model_from_config(request.config).config;
+  PlanSettings settings = plan_settings_from_config(request.config);
+  const bool bounded = settings.budget.bytes != ArenaBudget::kSmallest && settings.budget.bytes != ArenaBudget::kAll;
+  const int64_t gpu_memory = bounded ? settings.budget.bytes : 0;
+  if (config_at(request.config, "method.name") == "resident") settings.budget.bytes = ArenaBudget::kAll;
+  ZO2_CHECK(config_at(request.config, "method.name") != "mezo", UsageError, "method mezo has no plan to project from");
+  const Plan plan = plan_for_device(model, settings, gpu_memory, hardware);
+  const Json projection = project(plan, hardware);
+  Json result = make_result(State::projected, request.config_hash);
+  for (const char* key : {"parameters", "arena_bytes", "host_bytes", "tokens_per_s", "nvml_projected_bytes"}) {
+    result["metrics"][key] = projection.at(key);
+  }
+  add_plan_metrics(plan, result["metrics"], result["chosen"]);
+  result["chosen"]["hardware"] = projection.at("hardware");
+  return result;
+}
+
+Json trained_result(const std::filesystem::path& folder, const CellRequest& request) {
+  Json result = make_result(State::ok, request.config_hash);
+  Json& metrics = result["metrics"];
+  SampleWriter writer(folder);
+  std::vector<StepSample> samples;
+  TrainObserver observer;
+  observer.on_plan = [&](const Plan& plan) { add_plan_metrics(plan, metrics, result["chosen"]); };
+  observer.on_step = [&](const StepResult& step) {
+    samples.push_back(to_sample(step));
+    writer.write(samples.back());
+  };
+  TrainJob job = job_from_config(request.config);
+  metrics["parameters"] = parameters_of(job.config).count();
+  const auto finish = [&] {
+    add_speed_metrics(request.config, samples, metrics);
+    add_loss_metrics(samples, metrics);
+  };
+  try {
+    const TrainReport report = run_train_job(job, observer);
+    result["hashes"] = {{"initial_weights", report.initial_weights}, {"final_weights", report.final_weights}};
+    metrics["host_bytes"] = report.host_bytes;
+    if (job.method != MethodKind::mezo) {
+      metrics["arena_bytes"] = report.arena.peak_bytes;
+      metrics["library_peak_bytes"] = report.arena.library_peak_bytes;
+    }
+  } catch (const DivergedError& error) {
+    result["state"] = state_name(State::diverged);
+    result["error"] = error.what();
+  }
+  finish();
+  result["chosen"]["device"] = "cpu";
+  return result;
+}
+
+int run_cell(const std::filesystem::path& folder) {
+  const CellRequest request = read_cell_request(folder);
+  Json result;
+  try {
+    result = config_at(request.config, "engine.project").get<bool>() ? projected_result(request)
+                                                                     : trained_result(folder, request);
+  } catch (const OutOfMemoryError& error) {
+    result = make_result(State::oom, request.config_hash);
+    result["error"] = error.what();
+  } catch (const std::bad_alloc&) {
+    result = make_result(State::oom, request.config_hash);
+    result["error"] = "an allocation in host memory failed";
+  }
+  write_result(folder, result);
+  const State state = parse_state(result["state"].get<std::string>());
+  if (result.contains("error")) spdlog::error("{}", result["error"].get<std::string>());
+  return state == State::ok || state == State::projected ? 0 : 1;
+}
+
+}  // namespace
+
+void add_cell(CLI::App& app, int& exit_code) {
+  auto folder = std::make_shared<std::string>();
+  CLI::App* command = app.add_subcommand("cell", "Run one repeat of an experiment in its folder (`zo2 run` does this)");
+  command->group("");  // hidden from help
+  command->add_option("folder", *folder)->required();
+  command->callback([folder, &exit_code] { exit_code = run_cell(*folder); });
+}
+
+}  // namespace zo2

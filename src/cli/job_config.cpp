@@ -1,0 +1,109 @@
+#include "cli/job_config.h"
+
+#include "base/error.h"
+#include "experiment/config_schema.h"
+
+namespace zo2 {
+namespace {
+
+template <typename T>
+T get(const Json& config, std::string_view key) {
+  return config_at(config, key).get<T>();
+}
+
+// What must be equal for a step log to go on, beside what its header has anyway: all keys that decide the numbers, but
+// not how long to train, unless the schedule depends on it.
+std::string resume_identity(const Json& config) {
+  Json kept = Json::object();
+  const bool linear = get<std::string>(config, "train.schedule") == "linear";
+  for (const KeySpec& spec : config_schema()) {
+    const bool length = spec.key == "train.steps" || spec.key == "train.warmup" || spec.key == "train.eval_every" ||
+                        spec.key == "train.snapshot_every" || spec.key == "engine.threads";
+    if (!spec.numerics || (length && !(linear && spec.key == "train.steps"))) continue;
+    // zo2 and resident are one program: a run may go on as the other.
+    if (spec.key == "method.name") continue;
+    kept[std::string(spec.key)] = config_at(config, spec.key);
+  }
+  return kept.dump();
+}
+
+}  // namespace
+
+ModelSource model_from_config(const Json& config) {
+  const Json& path = config_at(config, "model.path");
+  ModelSource source;
+  if (path.is_null()) {
+    source.config = model_by_name(get<std::string>(config, "model.name"));
+  } else {
+    source = open_model(path.get<std::string>());
+  }
+  const Json& tie = config_at(config, "model.tie_embeddings");
+  if (!tie.is_null()) {
+    ZO2_CHECK(!source.checkpoint || tie.get<bool>() == source.config.tie_embeddings, UsageError,
+              "model.tie_embeddings: {} has {} embeddings; leave the key out for a checkpoint", path.dump(),
+              source.config.tie_embeddings ? "tied" : "untied");
+    source.config.tie_embeddings = tie.get<bool>();
+  }
+  return source;
+}
+
+PlanSettings plan_settings_from_config(const Json& config) {
+  PlanSettings settings;
+  settings.dtype = parse_dtype(get<std::string>(config, "engine.dtype"));
+  settings.batch = get<int64_t>(config, "data.batch");
+  settings.seq = get<int64_t>(config, "data.seq");
+  settings.pairs = get<int>(config, "method.perturbations");
+  settings.evaluation = false;
+  const Json& tile = config_at(config, "engine.tile");
+  settings.tile_bytes = tile.is_string() ? 0 : tile.get<int64_t>();
+  settings.whole_weights = get<std::string>(config, "engine.granularity") == "matrix";
+  settings.slots = get<int>(config, "engine.slots");
+  settings.overlap = get<bool>(config, "engine.overlap");
+  settings.writeback_every = get<int64_t>(config, "method.writeback_every");
+  const Json& memory = config_at(config, "engine.gpu_memory");
+  if (memory.is_string()) {
+    settings.budget.bytes = memory == "all" ? ArenaBudget::kAll : ArenaBudget::kSmallest;
+  } else {
+    settings.budget.bytes = memory.get<int64_t>();
+  }
+  ZO2_CHECK(get<std::string>(config, "engine.host_weights") == "exact", UsageError,
+            "engine.host_weights: aliased needs the CUDA runtime");
+  return settings;
+}
+
+TrainJob job_from_config(const Json& config) {
+  require_cpu(get<std::string>(config, "engine.device"));
+  auto source = std::make_shared<ModelSource>(model_from_config(config));
+  const auto seed = get<uint64_t>(config, "method.noise_seed");
+  TrainJob job;
+  job.config = source->config;
+  job.fill = [source, seed](HostWeights& weights) { source->fill(weights, seed); };
+  job.method = parse_method(get<std::string>(config, "method.name"));
+  job.plan = plan_settings_from_config(config);
+  job.executor.eps = static_cast<float>(get<double>(config, "method.eps"));
+  job.executor.weight_decay = get<double>(config, "method.weight_decay");
+  job.executor.noise = parse_distribution(get<std::string>(config, "method.noise"));
+  job.executor.rounding =
+      get<std::string>(config, "method.rounding") == "stochastic" ? Rounding::stochastic : Rounding::nearest;
+  job.executor.threads = get<int>(config, "engine.threads");
+  job.trainer.steps = get<int64_t>(config, "train.steps");
+  job.trainer.learning_rate = {get<double>(config, "method.lr"), get<std::string>(config, "train.schedule") == "linear",
+                               job.trainer.steps};
+  job.trainer.micro_batches = get<int>(config, "method.micro_batches");
+  job.trainer.noise_seed = seed;
+  const auto data_seed = get<uint64_t>(config, "data.seed");
+  if (get<std::string>(config, "data.kind") == "random_tokens") {
+    job.data = random_tokens(job.config.vocab_size, job.plan.batch, job.plan.seq, data_seed);
+  } else {
+    const Json& path = config_at(config, "data.path");
+    ZO2_CHECK(path.is_string(), UsageError, "data.kind tokens needs data.path, a file of JSON lines");
+    job.data = shuffled_sequences(read_sequences(path.get<std::string>()), job.plan.batch, job.trainer.micro_batches,
+                                  data_seed);
+  }
+  job.eval_every = get<int64_t>(config, "train.eval_every");
+  job.snapshot_every = get<int64_t>(config, "train.snapshot_every");
+  job.log_config = resume_identity(config);
+  return job;
+}
+
+}  // namespace zo2

@@ -1,0 +1,21 @@
+// From a configuration (experiment/config_schema.h) to a training job or a plan: shared by cells, train and projections.
+#pragma once
+
+#include "base/json.h"
+#include "cli/model_source.h"
+#include "optimizer/train_job.h"
+
+namespace zo2 {
+
+// The model that model.name, model.path and model.tie_embeddings ask for. Throws UsageError, for example when a
+// checkpoint cannot be untied.
+ModelSource model_from_config(const Json& config);
+
+// Plan settings but for batch, seq and evaluation, which come from the data. Throws UsageError for what this build
+// cannot do.
+PlanSettings plan_settings_from_config(const Json& config);
+
+// A job ready to run, without a folder.
+TrainJob job_from_config(const Json& config);
+
+}  // namespace zo2

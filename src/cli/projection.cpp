@@ -1,0 +1,44 @@
+#include "cli/projection.h"
+
+#include "base/bytes.h"
+#include "base/error.h"
+#include "program/forecast.h"
+
+namespace zo2 {
+
+Plan plan_for_device(const ModelConfig& config, PlanSettings settings, int64_t gpu_memory_bytes,
+                     const Hardware& hardware) {
+  if (gpu_memory_bytes > 0) {
+    const int64_t host_bytes = parameters_of(config).count() * dtype_bytes(settings.dtype);
+    const int64_t outside =
+        hardware.nvml_bytes(0, host_bytes) - static_cast<int64_t>(hardware.idle_mib * static_cast<double>(kMiB));
+    ZO2_CHECK(gpu_memory_bytes > outside, UsageError,
+              "gpu_memory {} is less than the {} that the context, libraries and page tables take",
+              format_bytes(gpu_memory_bytes), format_bytes(outside));
+    settings.budget.bytes = gpu_memory_bytes - outside;
+  }
+  return make_plan(config, settings);
+}
+
+Json project(const Plan& plan, const Hardware& hardware) {
+  const PlannedPass& pass = *plan.training;
+  const Traffic traffic = traffic_per_step(plan);
+  const Forecast speed = forecast(plan.table, pass.program, pass.schedule, plan.commits, hardware,
+                                  static_cast<int>(plan.settings.writeback_every) + 2);
+  return {{"model", plan.config.name},
+          {"parameters", plan.table.count()},
+          {"arena_bytes", plan.layout.arena_bytes},
+          {"tile_bytes", plan.widest_tile_bytes()},
+          {"slots", plan.layout.tile_slots.count},
+          {"resident_bytes", plan.layout.resident_bytes},
+          {"host_bytes", plan.host_bytes()},
+          {"upload_bytes_per_step", traffic.upload_bytes},
+          {"download_bytes_per_step", traffic.download_bytes},
+          {"step_ms", speed.step_ms},
+          {"tokens_per_s", speed.tokens_per_s(pass.program.shape)},
+          {"nvml_projected_bytes", hardware.nvml_bytes(plan.layout.arena_bytes, plan.host_bytes())},
+          {"hardware", hardware.name},
+          {"projected", true}};
+}
+
+}  // namespace zo2

@@ -1,0 +1,168 @@
+// zo2 train: one run from flags. Every flag is a key of the configuration (experiment/config_schema.h), so a run from
+// flags and a cell of a manifest are the same thing.
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdio>
+#include <filesystem>
+#include <map>
+#include <memory>
+
+#include "base/error.h"
+#include "cli/commands.h"
+#include "cli/job_config.h"
+#include "cli/step_sample.h"
+#include "experiment/config_schema.h"
+#include "experiment/record.h"
+#include "store/save_weights.h"
+
+namespace zo2 {
+namespace {
+
+struct Flag {
+  const char* flag;
+  const char* key;
+};
+
+constexpr Flag kFlags[] = {{"--data", "data.path"},
+                           {"--batch", "data.batch"},
+                           {"--seq", "data.seq"},
+                           {"--data-seed", "data.seed"},
+                           {"--method", "method.name"},
+                           {"--eps", "method.eps"},
+                           {"--lr", "method.lr"},
+                           {"--weight-decay", "method.weight_decay"},
+                           {"--noise-seed", "method.noise_seed"},
+                           {"--noise", "method.noise"},
+                           {"--perturbations", "method.perturbations"},
+                           {"--micro-batches", "method.micro_batches"},
+                           {"--writeback-every", "method.writeback_every"},
+                           {"--rounding", "method.rounding"},
+                           {"--steps", "train.steps"},
+                           {"--schedule", "train.schedule"},
+                           {"--eval-every", "train.eval_every"},
+                           {"--snapshot-every", "train.snapshot_every"},
+                           {"--device", "engine.device"},
+                           {"--dtype", "engine.dtype"},
+                           {"--tile", "engine.tile"},
+                           {"--slots", "engine.slots"},
+                           {"--overlap", "engine.overlap"},
+                           {"--gpu-memory", "engine.gpu_memory"},
+                           {"--threads", "engine.threads"}};
+
+struct TrainOptions {
+  std::string model;
+  std::string out;
+  std::string save;
+  std::string eval_data;
+  std::map<std::string, std::string> flags;  // by key, as written
+  bool json = false;
+};
+
+Json config_from(const TrainOptions& options) {
+  Json config = default_config();
+  const bool folder = std::filesystem::is_directory(options.model);
+  config_set(config, folder ? "model.path" : "model.name", options.model);
+  for (const auto& [key, text] : options.flags) {
+    if (text.empty()) continue;
+    try {
+      config_set(config, key, parse_value(*find_key(key), text));
+    } catch (const UsageError& error) {
+      throw UsageError(fmt::format("{}: {}", key, error.what()));
+    }
+  }
+  if (config_at(config, "data.path").is_string()) config_set(config, "data.kind", "tokens");
+  return config;
+}
+
+// The live line on a terminal: step, loss, gradient, speed, time left.
+class Progress {
+ public:
+  explicit Progress(int64_t steps) : steps_(steps), shown_(::isatty(STDERR_FILENO) == 1) {}
+
+  void step(const StepSample& sample) {
+    if (!shown_) return;
+    const auto now = std::chrono::steady_clock::now();
+    if (sample.step + 1 < steps_ && now - last_ < std::chrono::milliseconds(200)) return;
+    last_ = now;
+    const double left_s = static_cast<double>(steps_ - sample.step - 1) * sample.step_ms / 1e3;
+    fmt::print(stderr, "\rstep {}/{}  loss {:.4f}  gradient {:+.4f}  {:.1f} ms  {:.0f} s left   ", sample.step + 1, steps_,
+               (sample.loss_plus[0] + sample.loss_minus[0]) / 2, sample.projected_gradient[0], sample.step_ms, left_s);
+    if (sample.step + 1 == steps_) fmt::print(stderr, "\n");
+  }
+
+ private:
+  int64_t steps_;
+  bool shown_;
+  std::chrono::steady_clock::time_point last_;
+};
+
+void train(const TrainOptions& options) {
+  const Json config = config_from(options);
+  TrainJob job = job_from_config(config);
+  if (!options.eval_data.empty()) job.evaluation = read_sequences(options.eval_data);
+  const bool recorded = !options.out.empty();
+  if (recorded) {
+    std::error_code error;
+    std::filesystem::create_directories(options.out, error);
+    ZO2_CHECK(!error, IoError, "cannot create {}: {}", options.out, error.message());
+    if (job.method != MethodKind::mezo) job.folder = options.out;
+  }
+  std::optional<SampleWriter> samples;
+  Progress progress(job.trainer.steps);
+  TrainObserver observer;
+  observer.on_start = [&](int64_t next_step) {
+    if (next_step > 0) spdlog::info("resuming at step {}", next_step);
+    if (recorded) samples.emplace(options.out, next_step);
+  };
+  observer.on_step = [&](const StepResult& result) {
+    const StepSample sample = to_sample(result);
+    progress.step(sample);
+    if (samples) samples->write(sample);
+  };
+  observer.on_evaluation = [&](int64_t step, double loss) {
+    spdlog::info("evaluation after step {}: loss {:.6f}", step, loss);
+    if (samples) samples->write(Json{{"kind", "eval"}, {"step", step}, {"loss", json_number(loss)}});
+  };
+  const TrainReport report = run_train_job(job, observer, [&](const HostWeights& weights) {
+    if (!options.save.empty()) {
+      save_weights(options.save, weights, to_hugging_face_json(job.config, weights.dtype()));
+    }
+  });
+  const Json result{{"steps", job.trainer.steps},
+                    {"first_step", report.first_step},
+                    {"initial_weights", report.initial_weights},
+                    {"final_weights", report.final_weights},
+                    {"arena_bytes", report.arena.peak_bytes},
+                    {"arena_planned_bytes", report.arena.planned_bytes},
+                    {"config", config}};
+  if (recorded) {
+    write_file_atomically(std::filesystem::path(options.out) / "result.json", result.dump(2) + "\n");
+  }
+  if (options.json) {
+    fmt::print("{}\n", result.dump(2));
+  } else {
+    fmt::print("{} steps; final weights {}\n", job.trainer.steps, report.final_weights);
+  }
+}
+
+}  // namespace
+
+void add_train(CLI::App& app, int& /*exit_code*/) {
+  auto options = std::make_shared<TrainOptions>();
+  CLI::App* command = app.add_subcommand("train", "Train one model from flags; with --out, resumable");
+  command->add_option("--model", options->model, "A Hugging Face folder, or a name such as opt-125m (random weights)")->required();
+  command->add_option("--out", options->out, "Folder for the step log, snapshots, samples.jsonl and result.json");
+  command->add_option("--save", options->save, "Folder for the final weights as a Hugging Face checkpoint");
+  command->add_option("--eval-data", options->eval_data, "JSON lines of sequences to evaluate");
+  command->add_flag("--json", options->json, "Print the result as JSON");
+  for (const Flag& flag : kFlags) {
+    const KeySpec& spec = *find_key(flag.key);
+    command->add_option(flag.flag, options->flags[flag.key], std::string(spec.meaning));
+  }
+  command->callback([options] { train(*options); });
+}
+
+}  // namespace zo2

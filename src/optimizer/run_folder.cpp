@@ -1,0 +1,49 @@
+#include "optimizer/run_folder.h"
+
+#include "base/error.h"
+#include "runtime/replay.h"
+#include "store/snapshot.h"
+
+namespace zo2 {
+namespace {
+
+constexpr int kKeepSnapshots = 2;
+
+StepLogWriter open_log(const std::filesystem::path& folder, const StepLogHeader& header) {
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  ZO2_CHECK(!error, IoError, "cannot create {}: {}", folder.string(), error.message());
+  const std::filesystem::path path = folder / "step.log";
+  return std::filesystem::exists(path) ? StepLogWriter::open(path, header) : StepLogWriter::create(path, header);
+}
+
+}  // namespace
+
+RunFolder::RunFolder(std::filesystem::path folder, const StepLogHeader& header, const std::vector<CommitRule>& commits,
+                     const ExecutorSettings& settings, HostWeights& weights)
+    : folder_(std::move(folder)), log_(open_log(folder_, header)) {
+  StepLog log = read_step_log(folder_ / "step.log");
+  next_step_ = log.next_step();
+  // A step whose pairs are not all there is run again.
+  log_.truncate_to(next_step_);
+  log.entries.resize(static_cast<size_t>(next_step_ * header.pairs));
+  entries_ = std::move(log.entries);
+  int64_t from = 0;
+  if (const auto snapshot = newest_snapshot(folder_)) {
+    ZO2_CHECK(snapshot->next_step <= next_step_, UsageError,
+              "{} is of step {}, but the log ends at step {}: part of the log is lost; remove that snapshot to go on from "
+              "an older one",
+              snapshot->folder.string(), snapshot->next_step, next_step_);
+    load_snapshot(*snapshot, weights);
+    from = snapshot->next_step;
+  }
+  replay_commits(weights, commits, settings, entries_, header.pairs, from, next_step_);
+}
+
+void RunFolder::write_snapshot(int64_t next_step, const HostWeights& weights) {
+  log_.sync();
+  zo2::write_snapshot(folder_, next_step, weights);
+  prune_snapshots(folder_, kKeepSnapshots);
+}
+
+}  // namespace zo2

@@ -1,0 +1,38 @@
+// A training run on disk: the step log and snapshots, and how a killed run goes on.
+//
+//   RUN/step.log             every step (store/step_log.h); the base weights and this log are the whole state
+//   RUN/snapshot-00000040/   committed bases at a step boundary (store/snapshot.h)
+#pragma once
+
+#include <filesystem>
+#include <vector>
+
+#include "program/commit.h"
+#include "runtime/executor.h"
+#include "store/step_log.h"
+
+namespace zo2 {
+
+class RunFolder {
+ public:
+  // Opens or creates. `weights` hold the initial weights; on return they hold the bases of next_step(): the newest
+  // snapshot's, or the initial ones, with the commits that the log has since replayed. Throws UsageError when the
+  // folder holds a run of another configuration (the message lists what differs).
+  RunFolder(std::filesystem::path folder, const StepLogHeader& header, const std::vector<CommitRule>& commits,
+            const ExecutorSettings& settings, HostWeights& weights);
+
+  int64_t next_step() const { return next_step_; }
+  const std::vector<LogEntry>& entries() const { return entries_; }  // of the steps before this start
+
+  void append(const StepResult& result) { log_.append(result.entries); }
+  // `weights` hold the bases of next_step. The log is synced before the snapshot is written.
+  void write_snapshot(int64_t next_step, const HostWeights& weights);
+
+ private:
+  std::filesystem::path folder_;
+  StepLogWriter log_;
+  std::vector<LogEntry> entries_;
+  int64_t next_step_ = 0;
+};
+
+}  // namespace zo2

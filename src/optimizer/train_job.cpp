@@ -1,0 +1,157 @@
+#include "optimizer/train_job.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "optimizer/run_folder.h"
+#include "optimizer/textbook_mezo.h"
+#include "runtime/replay.h"
+
+namespace zo2 {
+namespace {
+
+constexpr MethodKind kMethods[] = {MethodKind::zo2, MethodKind::resident, MethodKind::mezo};
+
+StepLogHeader log_header(const TrainJob& job, const Plan& plan, const std::string& base_hash) {
+  StepLogHeader header;
+  header.base_hash = base_hash;
+  header.parameter_table_hash = parameter_table_hash(plan.table);
+  header.dtype = plan.settings.dtype;
+  header.writeback_every = static_cast<int>(plan.settings.writeback_every);
+  header.rounding = job.executor.rounding == Rounding::nearest ? "nearest" : "stochastic";
+  header.noise_version = kNoiseVersion;
+  header.noise = distribution_name(job.executor.noise);
+  header.pairs = plan.settings.pairs;
+  header.eps = static_cast<double>(job.executor.eps);
+  header.tile_bytes = plan.settings.tile_bytes;
+  header.config = job.log_config;
+  return header;
+}
+
+double evaluate_all(Executor& executor, const std::vector<Sequence>& sequences) {
+  double loss = 0;
+  size_t tokens = 0;
+  for (const Sequence& sequence : sequences) {
+    const EvaluationResult result = executor.evaluate(make_batch({&sequence}));
+    loss += result.loss_sum;
+    tokens += result.logprobs.size();
+  }
+  return loss / static_cast<double>(tokens);
+}
+
+// The steps at which the loop pauses: the device is drained, so that it can be read.
+int64_t next_pause(const TrainJob& job, int64_t step) {
+  int64_t pause = job.trainer.steps;
+  for (int64_t every : {job.snapshot_every, job.evaluation.empty() ? 0 : job.eval_every}) {
+    if (every > 0) pause = std::min(pause, (step / every + 1) * every);
+  }
+  return pause;
+}
+
+class Job {
+ public:
+  Job(TrainJob& job, const TrainObserver& observer) : job_(job), observer_(observer) {}
+
+  TrainReport run(const std::function<void(const HostWeights&)>& export_weights) {
+    prepare();
+    const int64_t first = folder_ ? folder_->next_step() : 0;
+    report_.first_step = first;
+    if (folder_) entries_ = folder_->entries();
+    executor_->start(first, entries_);
+    observer_.on_start(first);
+    Trainer trainer(*executor_, *job_.data, job_.trainer);
+    for (int64_t step = first; step < job_.trainer.steps;) {
+      const int64_t pause = next_pause(job_, step);
+      trainer.run(step, pause, [&](const StepResult& result) {
+        entries_.insert(entries_.end(), result.entries.begin(), result.entries.end());
+        if (folder_) folder_->append(result);
+        observer_.on_step(result);
+      });
+      step = pause;
+      at_pause(step);
+    }
+    finish(export_weights);
+    return report_;
+  }
+
+ private:
+  void prepare() {
+    PlanSettings& settings = job_.plan;
+    settings.batch = job_.data->batch_size();
+    settings.seq = job_.data->longest();
+    for (const Sequence& sequence : job_.evaluation) {
+      settings.seq = std::max(settings.seq, static_cast<int64_t>(sequence.input_ids.size()));
+    }
+    settings.evaluation = !job_.evaluation.empty();
+    if (job_.method == MethodKind::resident) settings.budget.bytes = ArenaBudget::kAll;
+    plan_ = make_plan(job_.config, settings, cpu_attention_workspace(settings.dtype, job_.executor.threads));
+    weights_.emplace(plan_.table, settings.dtype);
+    job_.fill(*weights_);
+    report_.initial_weights = weights_hash(*weights_);
+    report_.host_bytes = weights_->total_bytes();
+    if (job_.method == MethodKind::mezo) {
+      ZO2_CHECK(!job_.folder, UsageError, "method mezo cannot resume, so it writes no step log: leave the folder out");
+      ZO2_CHECK(settings.pairs == 1 && job_.trainer.micro_batches == 1, UsageError,
+                "method mezo has one perturbation and one pass a step");
+      executor_ = make_textbook_mezo(job_.config, *weights_, job_.executor);
+      return;
+    }
+    observer_.on_plan(plan_);
+    if (job_.folder) {
+      folder_.emplace(*job_.folder, log_header(job_, plan_, report_.initial_weights), plan_.commits, job_.executor,
+                      *weights_);
+    }
+    executor_ = make_cpu_executor(plan_, *weights_, job_.executor);
+  }
+
+  void at_pause(int64_t step) {
+    const bool last = step == job_.trainer.steps;
+    if (folder_ && job_.snapshot_every > 0 && (step % job_.snapshot_every == 0 || last)) {
+      executor_->sync_host();
+      folder_->write_snapshot(step, *weights_);
+    }
+    if (!job_.evaluation.empty() && (last || (job_.eval_every > 0 && step % job_.eval_every == 0))) {
+      observer_.on_evaluation(step, evaluate_all(*executor_, job_.evaluation));
+    }
+  }
+
+  void finish(const std::function<void(const HostWeights&)>& export_weights) {
+    executor_->sync_host();
+    report_.arena = executor_->arena();
+    executor_.reset();
+    if (job_.method != MethodKind::mezo) {
+      fold_pending(*weights_, plan_.commits, job_.executor, entries_, plan_.settings.pairs, job_.trainer.steps);
+    }
+    report_.final_weights = weights_hash(*weights_);
+    if (export_weights) export_weights(*weights_);
+  }
+
+  TrainJob& job_;
+  const TrainObserver& observer_;
+  Plan plan_;
+  std::optional<HostWeights> weights_;
+  std::optional<RunFolder> folder_;
+  std::unique_ptr<Executor> executor_;
+  std::vector<LogEntry> entries_;  // all of the run, so that any pending ones are there
+  TrainReport report_;
+};
+
+}  // namespace
+
+std::string_view method_name(MethodKind method) {
+  return method == MethodKind::zo2 ? "zo2" : method == MethodKind::resident ? "resident" : "mezo";
+}
+
+MethodKind parse_method(std::string_view name) {
+  for (MethodKind method : kMethods) {
+    if (name == method_name(method)) return method;
+  }
+  throw UsageError(fmt::format("unknown method '{}': known are zo2, resident, mezo", name));
+}
+
+TrainReport run_train_job(TrainJob& job, const TrainObserver& observer,
+                          const std::function<void(const HostWeights&)>& export_weights) {
+  return Job(job, observer).run(export_weights);
+}
+
+}  // namespace zo2

@@ -1,0 +1,58 @@
+// One training run from settings to report: what `zo2 train` and a cell of an experiment both do.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "model/plan.h"
+#include "optimizer/trainer.h"
+
+namespace zo2 {
+
+enum class MethodKind : uint8_t {
+  zo2,       // tiles stream through the smallest arena, or one of the given budget
+  resident,  // the same program, every tile resident
+  mezo,      // the textbook baseline
+};
+
+std::string_view method_name(MethodKind method);
+MethodKind parse_method(std::string_view name);  // throws UsageError
+
+struct TrainJob {
+  ModelConfig config;
+  std::function<void(HostWeights&)> fill;  // the initial weights
+  MethodKind method = MethodKind::zo2;
+  PlanSettings plan;  // batch, seq and budget are set from the data and the method
+  ExecutorSettings executor;
+  TrainerSettings trainer;
+  std::unique_ptr<BatchSource> data;
+  std::vector<Sequence> evaluation;  // scored one by one every eval_every steps and at the end
+  int64_t eval_every = 0;            // 0: never
+  std::optional<std::filesystem::path> folder;  // step log and snapshots; resumes when there is a run in it
+  int64_t snapshot_every = 0;                   // 0: never
+  std::string log_config;                       // free text of the log's header: whatever else must be equal to resume
+};
+
+struct TrainObserver {
+  std::function<void(const Plan&)> on_plan = [](const Plan&) {};                // not for mezo
+  std::function<void(int64_t next_step)> on_start = [](int64_t) {};             // 0, or where a run resumes
+  std::function<void(const StepResult&)> on_step = [](const StepResult&) {};
+  std::function<void(int64_t next_step, double loss)> on_evaluation = [](int64_t, double) {};
+};
+
+struct TrainReport {
+  int64_t first_step = 0;  // where this start began
+  std::string initial_weights;  // hashes (store/host_weights.h)
+  std::string final_weights;    // of w_t at the end
+  ArenaMeter arena;
+  int64_t host_bytes = 0;
+};
+
+// Runs to trainer.steps. `export_weights`, when given, sees the final weights. Throws what the parts throw.
+TrainReport run_train_job(TrainJob& job, const TrainObserver& observer,
+                          const std::function<void(const HostWeights&)>& export_weights = nullptr);
+
+}  // namespace zo2

@@ -1,0 +1,123 @@
+"""zo2 run and zo2 report on the quick experiment's small variant."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import time
+
+import pytest
+from conftest import BINARY, ROOT
+
+QUICK = ROOT / "experiments" / "quick.yaml"
+FAST = ["--variant", "small", "-S", "train.steps=2", "-S", "train.warmup=1"]
+
+
+def results(out):
+    return {path.parts[-3].rsplit("-", 1)[0]: json.loads(path.read_text()) for path in out.glob("cells/*/*/result.json")}
+
+
+@pytest.fixture(scope="module")
+def finished(zo2, tmp_path_factory):
+    out = tmp_path_factory.mktemp("quick") / "out"
+    summary = json.loads(zo2("run", QUICK, "--out", out, *FAST, "--json").stdout)
+    return out, summary
+
+
+def test_a_sweep_leaves_complete_records(finished):
+    out, summary = finished
+    assert [repeat["state"] for repeat in summary["repeats"]] == ["ok"] * 3 + ["projected"] * 2
+    for folder in (out / repeat["folder"] for repeat in summary["repeats"]):
+        names = {path.name for path in folder.iterdir()}
+        assert {"config.json", "env.json", "result.json", "stdout.log", "stderr.log"} <= names
+        result = json.loads((folder / "result.json").read_text())
+        assert result["metrics"]["host_rss_peak_bytes"] > 0
+        assert result["config_hash"] == json.loads((folder / "config.json").read_text())["config_hash"]
+        if result["state"] == "ok":
+            samples = [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]
+            assert [sample["step"] for sample in samples if sample["kind"] == "step"] == [0, 1]
+
+
+def test_the_report_shows_measured_equal_and_projected(zo2, finished):
+    out, _ = finished
+    text = zo2("report", out).stdout
+    for part in ("Measured", "opt-125m  zo2", "PASS", "zo2/resident", "projected NVML MiB", "18.04", "Expectations"):
+        assert part in text
+    report = json.loads(zo2("report", out, "--json").stdout)
+    assert report["equality"][0]["verdict"] == "PASS", report["equality"]
+    assert {ratio["methods"] for ratio in report["ratios"]} == {"resident/mezo", "zo2/mezo", "zo2/resident"}
+    assert [cell["published_memory"]["value"] for cell in report["projected"]] == [3.75, 18.04]
+
+
+def test_finished_repeats_are_reused(zo2, finished):
+    out, _ = finished
+    before = {path: path.stat().st_mtime_ns for path in out.glob("cells/*/*/result.json")}
+    summary = json.loads(zo2("run", QUICK, "--out", out, *FAST, "--json").stdout)
+    assert all(repeat["reused"] for repeat in summary["repeats"])
+    assert before == {path: path.stat().st_mtime_ns for path in out.glob("cells/*/*/result.json")}
+
+
+def test_every_mistake_of_a_manifest_is_named_with_its_place(zo2, tmp_path):
+    manifest = tmp_path / "bad.yaml"
+    manifest.write_text("name: bad\ndefaults:\n  method: {learning_rate: 1, eps: -1}\n  data: {seq: many}\nmatriks: {}\n")
+    errors = zo2("run", manifest, "--out", tmp_path / "out", code=2).stderr
+    assert f"{manifest}:3:12: unknown key 'method.learning_rate': did you mean 'method.lr'?" in errors
+    assert f"{manifest}:3:35: method.eps: expected a number" in errors
+    assert f"{manifest}:4:15: data.seq: expected an integer" in errors
+    assert f"{manifest}:5:1: unknown key 'matriks': did you mean 'matrix'?" in errors
+    assert not (tmp_path / "out").exists()
+    assert "cannot read" in zo2("run", tmp_path / "absent.yaml", "--out", tmp_path / "out", code=2).stderr
+    assert "no variant 'tiny'" in zo2("run", QUICK, "--out", tmp_path / "out", "--variant", "tiny", code=2).stderr
+    assert "no records" in zo2("report", tmp_path, code=2).stderr
+
+
+def test_an_output_that_cannot_be_written_is_an_error(zo2, tmp_path):
+    (tmp_path / "file").write_text("")
+    assert "cannot make the folder" in zo2("run", QUICK, "--out", tmp_path / "file" / "out", *FAST, code=2).stderr
+
+
+def start_long_run(out):
+    """A run that would take long, once its first cell has begun; returns the runner and that cell's process."""
+    runner = subprocess.Popen([BINARY, "run", QUICK, "--out", out, "--variant", "small", "-S", "train.steps=100000"],
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
+            try:
+                fields = stat.read_text().rsplit(")", 1)[1].split()
+                command = (stat.parent / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if int(fields[1]) == runner.pid and b"cell" in command and any(out.glob("cells/*/*/samples.jsonl")):
+                return runner, int(stat.parent.name)
+        time.sleep(0.02)
+    runner.kill()
+    raise AssertionError(f"no cell has begun: {runner.communicate()}")
+
+
+def test_an_interruption_finishes_the_record(tmp_path):
+    runner, _ = start_long_run(tmp_path / "out")
+    runner.send_signal(signal.SIGINT)
+    runner.communicate(timeout=60)
+    assert runner.returncode == 130
+    states = [result["state"] for result in results(tmp_path / "out").values()]
+    assert states == ["interrupted"]
+
+
+def test_a_killed_runner_takes_its_cell_with_it(tmp_path):
+    runner, cell = start_long_run(tmp_path / "out")
+    runner.kill()
+    runner.communicate()
+    for _ in range(500):
+        try:
+            state = pathlib.Path(f"/proc/{cell}/stat").read_text().rsplit(")", 1)[1].split()[0]
+        except OSError:
+            break
+        if state == "Z":
+            break
+        time.sleep(0.02)
+    else:
+        os.kill(cell, signal.SIGKILL)
+        raise AssertionError("the cell outlived its runner")
+    assert not results(tmp_path / "out"), "no record is half-written"

@@ -1,0 +1,246 @@
+#include "model/plan.h"
+
+#include <algorithm>
+
+#include "base/bytes.h"
+#include "program/testing.h"
+
+namespace zo2 {
+namespace {
+
+using namespace zo2::testing;
+
+ModelConfig untied(const std::string& name) {
+  ModelConfig config = model_by_name(name);
+  config.tie_embeddings = false;
+  return config;
+}
+
+// Four small layers of opt-preln's shape, or of opt-postln's.
+ModelConfig small(bool tied, bool before) {
+  ModelConfig config = model_by_name(before ? "opt-125m" : "opt-350m");
+  config.name = "small";
+  config.vocab_size = 512;
+  config.hidden_size = 64;
+  config.num_layers = 4;
+  config.num_heads = 4;
+  config.ffn_dim = 256;
+  config.max_positions = 128;
+  config.word_embed_proj_dim = before ? 64 : 32;
+  config.tie_embeddings = tied;
+  return config;
+}
+
+TEST(Plan, SmallestArenasAreWithinTheGoals) {
+  const PlanSettings settings;  // fp16, batch 1, sequence 2,048
+  EXPECT_LE(make_plan(untied("opt-175b"), settings).layout.arena_bytes, 930 * kMiB);
+  EXPECT_LE(make_plan(untied("opt-1.3b"), settings).layout.arena_bytes, 225 * kMiB);
+}
+
+TEST(Plan, NoBufferIsAsLargeAsTokensTimesVocabulary) {
+  for (const std::string& name : known_models()) {
+    for (bool tied : {true, false}) {
+      for (DType dtype : {DType::f16, DType::f32}) {
+        for (int pairs : {1, 2}) {
+          PlanSettings settings;
+          settings.dtype = dtype;
+          settings.pairs = pairs;
+          ModelConfig config = model_by_name(name);
+          config.tie_embeddings = tied;
+          const Plan plan = make_plan(config, settings);
+          const int64_t logits = settings.batch * settings.seq * config.vocab_size * dtype_bytes(dtype);
+          for (const auto* pass : {&plan.training, &plan.evaluation}) {
+            for (const Buffer& buffer : (*pass)->program.buffers) {
+              EXPECT_LT(buffer.bytes, logits) << name << " " << buffer.name;
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(Plan, DeviceMemoryDoesNotDependOnTheNumberOfLayers) {
+  ModelConfig config = untied("opt-1.3b");
+  const int64_t deep = make_plan(config, {}).layout.arena_bytes;
+  config.num_layers = 2;
+  EXPECT_EQ(make_plan(config, {}).layout.arena_bytes, deep);
+}
+
+TEST(Plan, EverySchedulePassesTheChecker) {
+  for (bool tied : {true, false}) {
+    for (bool before : {true, false}) {
+      for (int pairs : {0, 1, 2}) {
+        for (int slots : {2, 4}) {
+          for (int64_t budget : {ArenaBudget::kSmallest, ArenaBudget::kAll, int64_t{-1}}) {
+            PlanSettings settings;
+            settings.batch = 2;
+            settings.seq = 16;
+            settings.pairs = pairs;
+            settings.slots = slots;
+            settings.tile_bytes = 8192;
+            settings.budget.bytes = std::max(budget, int64_t{0});
+            if (budget < 0) settings.budget.bytes = make_plan(small(tied, before), settings).layout.arena_bytes + 200000;
+            const Plan plan = make_plan(small(tied, before), settings);
+            for (const auto* pass : {&plan.training, &plan.evaluation}) {
+              if (!*pass) continue;
+              const auto problems = check_schedule(plan.table, (*pass)->program, plan.layout, (*pass)->layout_index,
+                                                   (*pass)->schedule);
+              EXPECT_TRUE(problems.empty()) << problems[0];
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(Plan, BudgetsOfARealModelAreKeptAndUsed) {
+  PlanSettings settings;
+  settings.seq = 128;
+  const ModelConfig config = model_by_name("opt-125m");
+  const Plan smallest = make_plan(config, settings);
+  settings.budget.bytes = ArenaBudget::kAll;
+  const int64_t all = make_plan(config, settings).layout.arena_bytes;
+  const int64_t low = smallest.layout.arena_bytes;
+  int64_t before = 0;
+  for (int i = 0; i <= 60; ++i) {
+    settings.budget.bytes = low + (all - low) * i / 60;
+    const Layout layout = make_plan(config, settings).layout;
+    EXPECT_LE(layout.arena_bytes, settings.budget.bytes);
+    EXPECT_GE(layout.resident_bytes, before) << format_bytes(settings.budget.bytes);
+    before = layout.resident_bytes;
+  }
+}
+
+TEST(Plan, CommitRulesAreKForWhatIsVisitedAnd64OverPairsForWhatIsOnlyFolded) {
+  for (bool tied : {true, false}) {
+    for (int pairs : {1, 3}) {
+      PlanSettings settings;
+      settings.seq = 16;
+      settings.pairs = pairs;
+      settings.writeback_every = 4;
+      const Plan plan = make_plan(small(tied, true), settings);
+      ASSERT_EQ(plan.commits.size(), plan.table.weights.size());
+      for (size_t weight = 0; weight < plan.commits.size(); ++weight) {
+        const std::string& name = plan.table.weights[weight].name;
+        const bool folded = name.ends_with("embed_positions.weight") || (!tied && name.ends_with("embed_tokens.weight"));
+        EXPECT_EQ(plan.commits[weight].period, folded ? 64 / pairs : 4) << name;
+        EXPECT_EQ(plan.commits[weight].phase, static_cast<int64_t>(weight));
+      }
+    }
+  }
+}
+
+TEST(Plan, SettingsThatCannotWorkAreRefused) {
+  const ModelConfig config = small(true, true);
+  PlanSettings good;
+  good.seq = 128;
+  const auto refusal = [&](auto change) {
+    PlanSettings settings = good;
+    change(settings);
+    return message_of<UsageError>([&] { make_plan(config, settings); });
+  };
+  EXPECT_GT(make_plan(config, good).layout.arena_bytes, 0);
+  expect_contains(refusal([](PlanSettings& s) { s.seq = 129; }), "129 tokens is longer than the 128 positions");
+  expect_contains(refusal([](PlanSettings& s) { s.writeback_every = 65; }), "writeback_every 65");
+  expect_contains(refusal([](PlanSettings& s) { s.writeback_every = 33, s.pairs = 2; }), "perturbations 2");
+  expect_contains(refusal([](PlanSettings& s) { s.writeback_every = int64_t{1} << 62, s.pairs = 4; }), "pending");
+  expect_contains(refusal([](PlanSettings& s) { s.pairs = 65; }), "perturbations: 65");
+  expect_contains(refusal([](PlanSettings& s) { s.pairs = -1; }), "perturbations: -1");
+  expect_contains(refusal([](PlanSettings& s) { s.writeback_every = 0; }), "writeback_every: 0");
+  expect_contains(refusal([](PlanSettings& s) { s.seq = 0; }), "empty");
+  expect_contains(refusal([](PlanSettings& s) { s.batch = 0; }), "empty");
+  expect_contains(refusal([](PlanSettings& s) { s.batch = int64_t{1} << 60; }), "too large");
+  expect_contains(refusal([](PlanSettings& s) { s.slots = 1; }), "slots: 1");
+  expect_contains(refusal([](PlanSettings& s) { s.budget.bytes = 1000; }), "smallest arena");
+  expect_contains(refusal([](PlanSettings& s) { s.tile_bytes = 64; }), "cannot hold one row");
+  expect_contains(refusal([](PlanSettings& s) { s.pairs = 0, s.evaluation = false; }), "nothing to plan");
+  for (auto [k, pairs] : {std::pair{64, 1}, {32, 2}, {1, 64}, {21, 3}}) {
+    PlanSettings settings = good;
+    settings.writeback_every = k;
+    settings.pairs = pairs;
+    EXPECT_EQ(make_plan(config, settings).training->program.shape.pairs, pairs);
+  }
+}
+
+// Bytes of the weights that a pass streams, and of those that are only folded.
+struct Sums {
+  int64_t visited = 0;
+  int64_t folded = 0;
+};
+Sums sums(const Plan& plan) {
+  Sums result;
+  for (size_t weight = 0; weight < plan.table.weights.size(); ++weight) {
+    const int64_t bytes = plan.table.weights[weight].count() * dtype_bytes(plan.settings.dtype);
+    (plan.commits[weight].period == plan.settings.writeback_every ? result.visited : result.folded) += bytes;
+  }
+  return result;
+}
+
+TEST(Traffic, EqualsASumByHand) {
+  for (bool tied : {true, false}) {
+    for (auto [k, pairs] : {std::pair{1, 1}, {8, 1}, {4, 2}}) {
+      PlanSettings settings;
+      settings.dtype = DType::f32;
+      settings.batch = 2;
+      settings.seq = 100;
+      settings.pairs = pairs;
+      settings.writeback_every = k;
+      const Plan plan = make_plan(small(tied, true), settings);
+      const Sums bytes = sums(plan);
+      const int64_t rows = 2 * 100 * 2 * pairs * 64 * 4;  // of tokens and positions, for each pair
+      const double rare = static_cast<double>(bytes.folded) * pairs / 64;
+      const Traffic traffic = traffic_per_step(plan);
+      EXPECT_NEAR(static_cast<double>(traffic.upload_bytes), static_cast<double>(bytes.visited + rows) + rare, 1);
+      EXPECT_NEAR(static_cast<double>(traffic.download_bytes), static_cast<double>(bytes.visited) / k + rare, 1);
+    }
+  }
+}
+
+TEST(Traffic, OfTheLargestModelByHand) {
+  const Plan plan = make_plan(untied("opt-175b"), {});
+  const int64_t h = 12288;
+  const int64_t tables = (50272 + 2050) * h * 2;
+  const int64_t streamed = int64_t{175'222'210'560} * 2 - tables;
+  const Traffic traffic = traffic_per_step(plan);
+  EXPECT_EQ(traffic.upload_bytes, streamed + tables / 64 + 2 * 2048 * h * 2);
+  EXPECT_EQ(traffic.download_bytes, streamed + tables / 64);
+}
+
+TEST(Traffic, ResidentTilesDoNotCrossTheLink) {
+  PlanSettings settings;
+  settings.seq = 64;
+  settings.tile_bytes = 8192;
+  settings.budget.bytes = ArenaBudget::kAll;
+  const Plan all = make_plan(small(true, true), settings);
+  EXPECT_EQ(traffic_per_step(all).upload_bytes, 0);
+  EXPECT_EQ(traffic_per_step(all).download_bytes, 0);
+
+  settings.budget.bytes = ArenaBudget::kSmallest;
+  const Plan none = make_plan(small(true, true), settings);
+  settings.budget.bytes = (all.layout.arena_bytes + none.layout.arena_bytes) / 2;
+  const Plan half = make_plan(small(true, true), settings);
+  const Program& program = half.any().program;
+  double visited = 0, folded = 0, streamed_rows = 0;
+  for (size_t tile = 0; tile < program.tiles.size(); ++tile) {
+    if (half.layout.resident(static_cast<int>(tile))) continue;
+    const Tile& t = program.tiles[tile];
+    const bool rare = half.commits[static_cast<size_t>(t.weight)].period == 64;
+    (rare ? folded : visited) += static_cast<double>(t.count() * 2);
+    if (t.weight == 0) streamed_rows += static_cast<double>(t.rows);
+  }
+  ASSERT_GT(streamed_rows, 0);
+  ASSERT_LT(streamed_rows, 512);
+  // Tokens are looked up in what is not resident of their table; positions are all in the host.
+  const double rows = 64 * (streamed_rows / 512 + 1) * 64 * 2;
+  EXPECT_NEAR(static_cast<double>(traffic_per_step(half).upload_bytes), visited + folded / 64 + rows, 1);
+  EXPECT_NEAR(static_cast<double>(traffic_per_step(half).download_bytes), visited + folded / 64, 1);
+}
+
+TEST(Plan, HostBytesAreTheWeights) {
+  EXPECT_EQ(make_plan(model_by_name("opt-125m"), {}).host_bytes(), int64_t{125'239'296} * 2);
+}
+
+}  // namespace
+}  // namespace zo2
