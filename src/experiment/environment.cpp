@@ -54,8 +54,8 @@ std::string quoted_for_shell(const std::string& text) {
 // The commit of the source tree that the program lies in, "-dirty" behind it when files differ; else what was baked in.
 std::string git_commit(const fs::path& program) {
   const std::string git = "git -C " + quoted_for_shell(program.parent_path().string()) + " ";
-  const std::string commit = first_line_of(git + "cat-file -e HEAD:src/experiment 2>/dev/null && " + git +
-                                           "describe --always --dirty --abbrev=40 --exclude='*' 2>/dev/null");
+  std::string commit = first_line_of(git + "cat-file -e HEAD:src/experiment 2>/dev/null && " + git +
+                                     "describe --always --dirty --abbrev=40 --exclude='*' 2>/dev/null");
   if (!commit.empty()) return commit;
 #ifdef ZO2_GIT_COMMIT
   return ZO2_GIT_COMMIT;

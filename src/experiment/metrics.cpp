@@ -18,9 +18,12 @@ constexpr std::array kMetrics{
            "ZO2's own figure: mean of the steps' rates over the last half of the steps"},
     Metric{"step_ms_p50", "ms", Better::lower, "median time between the ends of steps, in the window"},
     Metric{"step_ms_p90", "ms", Better::lower, "90th percentile of the same"},
+    Metric{"window_steps", "", Better::neither, "steps of the timed window: a whole number of write-back periods"},
     Metric{"wall_s", "s", Better::lower, "life of the repeat's process"},
     Metric{"arena_bytes", "bytes", Better::lower, "the one device allocation, measured (planned, when projected)"},
     Metric{"arena_planned_bytes", "bytes", Better::lower, "the arena as the plan has it"},
+    Metric{"library_peak_bytes", "bytes", Better::lower,
+           "most that libraries took for themselves in one operation, outside the arena (CPU GEMM packing)"},
     Metric{"tile_bytes", "bytes", Better::neither, "largest tile"},
     Metric{"slots", "", Better::neither, "pieces of the upload ring"},
     Metric{"resident_bytes", "bytes", Better::neither, "weights that stay on the device"},
@@ -42,7 +45,7 @@ std::string with_separators(double value) {
   const size_t first = digits[0] == '-' ? 1 : 0;
   for (size_t i = digits.size(); i > first + 3;) {
     i -= 3;
-    digits.insert(i, ",");
+    digits.insert(i, 1, ',');
   }
   return digits;
 }

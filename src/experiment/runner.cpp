@@ -202,9 +202,9 @@ class Runner {
       if (!record || cell.skip_reason || record->request.config_hash != cell.config_hash) return std::nullopt;
       if (record->state != State::ok && record->state != State::projected) return std::nullopt;
       const Json environment = read_json(folder / "env.json");
-      if (environment.value("binary_sha256", "") != environment_["binary_sha256"]) return std::nullopt;
+      if (environment.at("binary_sha256") != environment_.at("binary_sha256")) return std::nullopt;
       return record;
-    } catch (const Error&) {  // unreadable: run it again
+    } catch (const std::exception&) {  // unreadable: run it again
       return std::nullopt;
     }
   }

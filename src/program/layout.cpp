@@ -104,7 +104,7 @@ std::vector<int64_t> place_buffers(const Program& program, int64_t& total) {
       at = std::max(at, offset[other] + aligned(program.buffers[other].bytes));
     }
     offset[buffer] = at;
-    total = std::max(total, at + bytes);
+    total = std::max(total, at + program.buffers[buffer].bytes);
     const auto position = std::upper_bound(placed.begin(), placed.end(), at,
                                            [&](int64_t value, int other) { return value < offset[other]; });
     placed.insert(position, buffer);

@@ -1,0 +1,150 @@
+// Where weights live and when they move is not numerics: resident and offloaded runs are equal to the bit.
+#include <algorithm>
+
+#include "optimizer/testing.h"
+
+namespace zo2 {
+namespace {
+
+using testing::expect_equal;
+using testing::run;
+using testing::tiny_job;
+using testing::tiny_model;
+using testing::Trace;
+
+struct Numerics {
+  DType dtype;
+  int64_t tile_bytes;
+  int64_t writeback_every;
+  Rounding rounding;
+  bool tied;
+};
+
+TrainJob job_of(const Numerics& numerics, int64_t steps = 30) {
+  TrainJob job = tiny_job(tiny_model(numerics.tied), numerics.dtype, steps);
+  job.plan.tile_bytes = numerics.tile_bytes;
+  job.plan.writeback_every = numerics.writeback_every;
+  job.executor.rounding = numerics.rounding;
+  return job;
+}
+
+// An arena with room for about half of the tiles.
+int64_t half_budget(const TrainJob& job) {
+  PlanSettings settings = job.plan;
+  settings.batch = job.data->batch_size();
+  settings.seq = job.data->longest();
+  settings.evaluation = false;
+  const auto workspace = cpu_attention_workspace(settings.dtype, job.executor.threads);
+  const Plan smallest = make_plan(job.config, settings, workspace);
+  settings.budget.bytes = ArenaBudget::kAll;
+  const Plan all = make_plan(job.config, settings, workspace);
+  return smallest.layout.arena_bytes + all.layout.resident_bytes / 2;
+}
+
+class Equality : public ::testing::TestWithParam<std::tuple<DType, bool>> {};
+
+TEST_P(Equality, ResidentAndOffloadedRunsAreEqualToTheBit) {
+  const auto [dtype, tied] = GetParam();
+  for (int64_t tile_bytes : {int64_t{4096}, int64_t{0}}) {
+    for (int64_t writeback_every : {1, 4}) {
+      for (Rounding rounding : {Rounding::nearest, Rounding::stochastic}) {
+        const Numerics numerics{dtype, tile_bytes, writeback_every, rounding, tied};
+        TrainJob resident_job = job_of(numerics);
+        resident_job.method = MethodKind::resident;
+        const int64_t half = half_budget(resident_job);
+        const Trace resident = run(std::move(resident_job));
+        for (int slots : {2, 4}) {
+          for (bool overlap : {true, false}) {
+            for (int64_t budget : {ArenaBudget::kSmallest, half, ArenaBudget::kAll}) {
+              SCOPED_TRACE(fmt::format("{} tile {} K {} rounding {} tied {} slots {} overlap {} budget {}",
+                                       dtype_name(dtype), tile_bytes, writeback_every, static_cast<int>(rounding), tied,
+                                       slots, overlap, budget));
+              TrainJob job = job_of(numerics);
+              job.plan.slots = slots;
+              job.plan.overlap = overlap;
+              job.plan.budget.bytes = budget;
+              const Trace offloaded = run(std::move(job));
+              expect_equal(resident, offloaded);
+              ASSERT_EQ(offloaded.report.arena.peak_bytes, offloaded.report.arena.planned_bytes);
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, Equality,
+                         ::testing::Combine(::testing::Values(DType::f32, DType::f16, DType::bf16), ::testing::Bool()),
+                         [](const auto& info) {
+                           return std::string(dtype_name(std::get<0>(info.param))) +
+                                  (std::get<1>(info.param) ? "_tied" : "_untied");
+                         });
+
+TEST(Equality, InFp32EveryWriteBackPeriodGivesTheSameBits) {
+  const Trace every_step = run(job_of({DType::f32, 0, 1, Rounding::nearest, true}, 80));
+  for (int64_t writeback_every : {2, 3, 8, 64}) {
+    SCOPED_TRACE(writeback_every);
+    expect_equal(every_step, run(job_of({DType::f32, 0, writeback_every, Rounding::nearest, true}, 80)));
+  }
+}
+
+TEST(Equality, UntiedTablesThatCommitRarelyChangeNothingInFp32) {
+  // 130 steps pass two commits of the token and position tables.
+  const Trace resident = [] {
+    TrainJob job = job_of({DType::f32, 4096, 1, Rounding::nearest, false}, 130);
+    job.method = MethodKind::resident;
+    return run(std::move(job));
+  }();
+  expect_equal(resident, run(job_of({DType::f32, 4096, 4, Rounding::nearest, false}, 130)));
+}
+
+TEST(Equality, PostNormWithProjectionsAndRademacher) {
+  ModelConfig config = tiny_model();
+  config.norm_before = config.final_norm = false;
+  config.word_embed_proj_dim = 16;
+  const auto make = [&](MethodKind method) {
+    TrainJob job = tiny_job(config, DType::bf16, 20);
+    job.method = method;
+    job.executor.noise = Distribution::rademacher;
+    return run(std::move(job));
+  };
+  expect_equal(make(MethodKind::resident), make(MethodKind::zo2));
+}
+
+TEST(Equality, SeveralPairsAndMicroBatches) {
+  for (int pairs : {1, 3}) {
+    for (int micro_batches : {1, 2}) {
+      SCOPED_TRACE(fmt::format("pairs {} micro-batches {}", pairs, micro_batches));
+      const auto make = [&](MethodKind method) {
+        TrainJob job = tiny_job(tiny_model(), DType::f16, 20);
+        job.method = method;
+        job.plan.pairs = pairs;
+        job.plan.writeback_every = 4;
+        job.trainer.micro_batches = micro_batches;
+        return run(std::move(job));
+      };
+      expect_equal(make(MethodKind::resident), make(MethodKind::zo2));
+    }
+  }
+}
+
+TEST(Equality, EvaluationsNeverChangeTraining) {
+  const auto make = [](int64_t eval_every) {
+    TrainJob job = tiny_job(tiny_model(), DType::bf16, 12);
+    job.plan.writeback_every = 4;
+    Sequence sequence{{2, 5, 9, 11, 3}, {2, 5, 9, 11, 3}};
+    job.evaluation = {sequence};
+    job.eval_every = eval_every;
+    return run(std::move(job));
+  };
+  const Trace often = make(1);
+  const Trace once = make(0);
+  expect_equal(often, once);
+  ASSERT_EQ(often.evaluations.size(), 12u);
+  EXPECT_EQ(often.evaluations.back(), once.evaluations.back());
+  EXPECT_NE(often.evaluations.front(), often.evaluations.back());
+}
+
+}  // namespace
+}  // namespace zo2

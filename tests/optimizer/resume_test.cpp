@@ -1,0 +1,82 @@
+// A run that stopped and went on has the bits of one that never stopped.
+#include "base/error.h"
+#include "optimizer/testing.h"
+
+namespace zo2 {
+namespace {
+
+using testing::run;
+using testing::Scratch;
+using testing::tiny_job;
+using testing::tiny_model;
+using testing::Trace;
+
+TrainJob durable_job(const Scratch& scratch, int64_t steps, DType dtype, Rounding rounding, int pairs, int64_t snapshots) {
+  TrainJob job = tiny_job(tiny_model(false), dtype, steps);
+  job.plan.writeback_every = 4;
+  job.plan.pairs = pairs;
+  job.executor.rounding = rounding;
+  job.snapshot_every = snapshots;
+  job.folder = scratch.path() / "run";
+  return job;
+}
+
+TEST(Resume, StoppedAndResumedEqualsUninterrupted) {
+  for (DType dtype : {DType::f32, DType::bf16}) {
+    for (Rounding rounding : {Rounding::nearest, Rounding::stochastic}) {
+      for (int pairs : {1, 2}) {
+        for (int64_t snapshots : {0, 7}) {
+          SCOPED_TRACE(fmt::format("{} rounding {} pairs {} snapshots {}", dtype_name(dtype), static_cast<int>(rounding),
+                                   pairs, snapshots));
+          const Scratch once;
+          const Trace whole = run(durable_job(once, 75, dtype, rounding, pairs, snapshots));
+          const Scratch parts;
+          std::vector<LogEntry> entries;
+          Trace last;
+          for (int64_t steps : {1, 23, 66, 75}) {
+            last = run(durable_job(parts, steps, dtype, rounding, pairs, snapshots));
+            entries.insert(entries.end(), last.entries.begin(), last.entries.end());
+          }
+          EXPECT_EQ(last.report.first_step, 66);
+          EXPECT_EQ(last.report.final_weights, whole.report.final_weights);
+          ASSERT_EQ(entries.size(), whole.entries.size());
+          for (size_t i = 0; i < entries.size(); ++i) {
+            ASSERT_EQ(entries[i].projected_gradient, whole.entries[i].projected_gradient) << i;
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(Resume, AnotherConfigurationIsRefusedByName) {
+  const Scratch scratch;
+  run(durable_job(scratch, 3, DType::f32, Rounding::nearest, 1, 0));
+  try {
+    run(durable_job(scratch, 6, DType::bf16, Rounding::nearest, 1, 0));
+    FAIL() << "a run in another dtype went on";
+  } catch (const UsageError& error) {
+    EXPECT_NE(std::string(error.what()).find("dtype"), std::string::npos) << error.what();
+  }
+}
+
+TEST(Resume, TheTextbookBaselineWritesNoLogAndSaysSo) {
+  const Scratch scratch;
+  TrainJob job = durable_job(scratch, 3, DType::f32, Rounding::nearest, 1, 0);
+  job.method = MethodKind::mezo;
+  EXPECT_THROW(run(std::move(job)), UsageError);
+}
+
+TEST(Divergence, TenStepsWithoutAFiniteGradientStopTheRunAndKeepTheLog) {
+  const Scratch scratch;
+  TrainJob job = durable_job(scratch, 100, DType::f16, Rounding::nearest, 1, 0);
+  job.trainer.learning_rate.initial = 1e6;
+  EXPECT_THROW(run(std::move(job)), DivergedError);
+  const StepLog log = read_step_log(scratch.path() / "run" / "step.log");
+  ASSERT_GE(log.entries.size(), 10u);
+  EXPECT_NE(log.entries.back().flags & kLogNonFinite, 0);
+  EXPECT_EQ(log.entries.back().alpha, 0.0f);
+}
+
+}  // namespace
+}  // namespace zo2
