@@ -26,7 +26,7 @@ def _panel(axes, shape, methods):
         axes.bar(x, median, 0.72, color=style.METHOD_COLOURS[method])
         if len(speeds) > 1:
             axes.plot([x] * len(speeds), speeds, ".", color="black", markersize=2.5)
-        axes.annotate(f"{median:,.0f}" if median >= 100 else f"{median:.3g}", (x, max(speeds)), ha="center",
+        axes.annotate(f"{median:,.0f}" if median >= 100 else f"{median:#.3g}", (x, max(speeds)), ha="center",
                       va="bottom", xytext=(0, 1.5), textcoords="offset points", fontsize=7)
     model, dtype, batch, seq = shape
     axes.set_title(f"{model.upper()}\n{dtype}, batch {batch}, seq {seq}", fontsize=7.5)

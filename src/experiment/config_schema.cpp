@@ -73,8 +73,8 @@ std::vector<KeySpec> make_schema() {
 
       text("engine.device", "auto", {"auto", "cpu", "cuda"}, "", "auto: cuda where there is one"),
       text("engine.dtype", "fp16", {"fp32", "fp16", "bf16"}, "", "of weights and activations"),
-      text("engine.granularity", "tile", {"tile", "block"}, "",
-           "what is moved at once: a tile, or a layer as ZO2 does"),
+      text("engine.granularity", "tile", {"tile", "matrix"}, "",
+           "what is moved at once: a tile, or a whole matrix (an ablation)"),
       size("engine.tile", "auto", {"auto"}, "tile", "most bytes of a tile; auto: by hidden size"),
       not_numeric(integer("engine.slots", 4, 1, 256, "slots", "pieces of the ring that uploads land in")),
       not_numeric(boolean("engine.overlap", true, "overlap|no-overlap", "copies run while the device computes")),

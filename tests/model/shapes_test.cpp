@@ -1,4 +1,5 @@
 // The OPT shapes: parameter counts as published, ids and names that step logs and checkpoints rely on.
+#include <map>
 #include <set>
 
 #include "base/sha256.h"
@@ -66,9 +67,9 @@ std::string ids_and_names(const std::string& name, bool tied) {
 TEST(OptIds, NeverChange) {
   // A step log names parameters by id and finds a weight's commits by the order of weights. If this fails, give the
   // new parameter an unused id and put it behind the others; never change these hashes.
-  EXPECT_EQ(sha256_hex(ids_and_names("opt-125m", true)), "GOLD_A");
-  EXPECT_EQ(sha256_hex(ids_and_names("opt-125m", false)), "GOLD_B");
-  EXPECT_EQ(sha256_hex(ids_and_names("opt-350m", true)), "GOLD_C");
+  EXPECT_EQ(sha256_hex(ids_and_names("opt-125m", true)), "f48f88bc5c1b6d0140154b54442803f2de4135ad125bd39020100592c01a45b8");
+  EXPECT_EQ(sha256_hex(ids_and_names("opt-125m", false)), "d8816a4efe56abe81dfb5c54ff88e996acd273b133a4fecf911cd64cffed5559");
+  EXPECT_EQ(sha256_hex(ids_and_names("opt-350m", true)), "f992f0044e51c482e6042621683ac14754753ee02e00df2788f938aa206ce155");
 }
 
 TEST(OptIds, AreLayerTimes64PlusTheRole) {
