@@ -1,7 +1,7 @@
 # Compiler flags that every target shares, and the helper that declares a layer.
 
 # Results must not depend on the compiler's taste: products and sums are fused only where the source says fma.
-set(flags -Wall -Wextra -ffp-contract=off -fno-math-errno)
+set(flags -Wall -Wextra -ffp-contract=off -fno-math-errno -fno-trapping-math)
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   # AVX2, FMA and F16C are the floor (every x86 server since 2013); AVX-512 code is chosen at run time.
   list(APPEND flags -mavx2 -mfma -mf16c)

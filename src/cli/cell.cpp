@@ -14,6 +14,7 @@
 #include "experiment/config_schema.h"
 #include "experiment/environment.h"
 #include "experiment/record.h"
+#include "experiment/runner.h"
 
 namespace zo2 {
 namespace {
@@ -143,6 +144,7 @@ Json trained_result(const std::filesystem::path& folder, const CellRequest& requ
 }
 
 int run_cell(const std::filesystem::path& folder) {
+  die_with_parent();
   const CellRequest request = read_cell_request(folder);
   Json result;
   try {

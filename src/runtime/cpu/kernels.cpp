@@ -41,7 +41,8 @@ float sum_over(int64_t count, Term term) {
 inline float exp_not_positive(float x) {
   const float clamped = std::max(x, -87.0f);
   constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
-  const float n = std::fma(clamped, 1.44269504f, kRound) - kRound;
+  const float shifted = std::fma(clamped, 1.44269504f, kRound);
+  const float n = shifted - kRound;
   float r = std::fma(n, -0.693359375f, clamped);  // ln 2 in two parts
   r = std::fma(n, 2.12194440e-4f, r);
   float p = 1.0f / 5040;
@@ -52,9 +53,34 @@ inline float exp_not_positive(float x) {
   p = std::fma(p, r, 0.5f);
   p = std::fma(p, r, 1.0f);
   p = std::fma(p, r, 1.0f);
-  const auto exponent = static_cast<int32_t>(n) + 127;
+  // The low bits of `shifted` are n.
+  const uint32_t exponent = std::bit_cast<uint32_t>(shifted) - std::bit_cast<uint32_t>(kRound) + 127u;
   const float result = p * std::bit_cast<float>(exponent << 23);
   return x < -87.0f ? 0.0f : result;
+}
+
+float maximum_of(const float* x, int64_t count) {
+  float lanes[kLanes];
+  std::fill(lanes, lanes + kLanes, -std::numeric_limits<float>::infinity());
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    for (int lane = 0; lane < kLanes; ++lane) lanes[lane] = x[i + lane] > lanes[lane] ? x[i + lane] : lanes[lane];
+  }
+  for (; i < count; ++i) lanes[0] = std::max(lanes[0], x[i]);
+  return *std::max_element(lanes, lanes + kLanes);
+}
+
+// The sum of exp(x - maximum). A NaN or an infinity among x makes it NaN.
+float sum_of_exp(const float* x, int64_t count, float maximum) {
+  constexpr int64_t kBlock = 512;
+  float block[kBlock];
+  float total = 0;
+  for (int64_t first = 0; first < count; first += kBlock) {
+    const int64_t size = std::min(kBlock, count - first);
+    for (int64_t i = 0; i < size; ++i) block[i] = exp_not_positive(x[first + i] - maximum);
+    total += sum_over(size, [&](int64_t i) { return block[i]; });
+  }
+  return total;
 }
 
 }  // namespace
@@ -108,17 +134,10 @@ void update_log_sum_exp(const float* logits, const int32_t* targets, int64_t voc
                         const LogSumExp& state, int64_t first, int64_t last) {
   for (int64_t row = first; row < last; ++row) {
     const float* x = logits + row * vocab_rows;
-    float tile_maximum = x[0];
-    bool nan = false;
-    for (int64_t i = 0; i < vocab_rows; ++i) {
-      tile_maximum = std::max(tile_maximum, x[i]);
-      nan |= x[i] != x[i];
-    }
     const float before = fresh ? -std::numeric_limits<float>::infinity() : state.maximum[row];
-    const float maximum = std::max(before, tile_maximum);
-    float sum = sum_over(vocab_rows, [&](int64_t i) { return exp_not_positive(x[i] - maximum); });
+    const float maximum = std::max(before, maximum_of(x, vocab_rows));
+    float sum = sum_of_exp(x, vocab_rows, maximum);
     if (!fresh) sum += state.sum[row] * exp_not_positive(before - maximum);
-    if (nan || !(maximum < std::numeric_limits<float>::infinity())) sum = std::numeric_limits<float>::quiet_NaN();
     state.maximum[row] = maximum;
     state.sum[row] = sum;
     const int64_t target = targets[row] - vocab_first;

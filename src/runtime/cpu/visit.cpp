@@ -49,6 +49,7 @@ void visit_block(const FoldRules& rules, const Parameter& parameter, int64_t ind
     draw(entry.seed, entry.pair);
     fold_entry(entry, parameter.decays(), z, w);
   }
+  bool stored = false;
   if (!pending.empty() && rules.dtype != DType::f32) {
     if (settings.rounding == Rounding::stochastic) {
       alignas(64) uint32_t bits[kBlock];
@@ -56,12 +57,14 @@ void visit_block(const FoldRules& rules, const Parameter& parameter, int64_t ind
       fill_bits({newest.seed, Purpose::rounding, 0, parameter.id, newest.step}, index, std::span(bits, size));
       round_stochastically(rules.dtype, std::span(bits, size), w);
     } else {
-      alignas(64) std::byte rounded[kBlock * 2];
+      alignas(64) std::byte scratch[kBlock * 2];
+      std::byte* rounded = output.base ? output.base : scratch;  // a commit stores the same bits
       from_float(rules.dtype, w, rounded);
       to_float(rules.dtype, rounded, w);
+      stored = output.base != nullptr;
     }
   }
-  if (output.base) from_float(rules.dtype, w, output.base);
+  if (output.base && !stored) from_float(rules.dtype, w, output.base);
   if (!direction) {
     if (output.out[0]) from_float(rules.dtype, w, output.out[0]);
     return;
