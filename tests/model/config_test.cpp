@@ -17,14 +17,15 @@ namespace fs = std::filesystem;
 // $ZO2_SHARED, or ../shared beside the source tree.
 fs::path fixture(const std::string& name) {
   const char* given = std::getenv("ZO2_SHARED");
-  const fs::path shared = given != nullptr ? fs::path(given)
-                                           : fs::path(__FILE__).parent_path().parent_path().parent_path().parent_path() / "shared";
+  const fs::path shared = given != nullptr
+                              ? fs::path(given)
+                              : fs::path(__FILE__).parent_path().parent_path().parent_path().parent_path() / "shared";
   return shared / "fixtures" / "hf" / name;
 }
 
 Json valid() {
-  return {{"model_type", "opt"},       {"vocab_size", 512}, {"hidden_size", 64},
-          {"num_hidden_layers", 4},    {"num_attention_heads", 4}, {"ffn_dim", 256},
+  return {{"model_type", "opt"},           {"vocab_size", 512},        {"hidden_size", 64},
+          {"num_hidden_layers", 4},        {"num_attention_heads", 4}, {"ffn_dim", 256},
           {"max_position_embeddings", 128}};
 }
 
@@ -69,8 +70,10 @@ TEST(ReadConfig, RealFilesOfTransformers) {
     int64_t hidden, embed, ffn;
     bool tied, norm_before;
   };
-  for (const Expected& e : {Expected{"opt-preln", 64, 64, 256, true, true}, {"opt-untied", 64, 64, 256, false, true},
-                            {"opt-postln", 64, 32, 256, true, false}, {"opt-f16", 64, 64, 256, true, true},
+  for (const Expected& e : {Expected{"opt-preln", 64, 64, 256, true, true},
+                            {"opt-untied", 64, 64, 256, false, true},
+                            {"opt-postln", 64, 32, 256, true, false},
+                            {"opt-f16", 64, 64, 256, true, true},
                             {"opt-sharded", 96, 96, 384, true, true}}) {
     if (!fs::exists(fixture(e.name))) GTEST_SKIP() << "no " << fixture(e.name);
     const ModelConfig config = model_from_folder(fixture(e.name));

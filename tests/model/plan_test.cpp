@@ -80,12 +80,13 @@ TEST(Plan, EverySchedulePassesTheChecker) {
             settings.slots = slots;
             settings.tile_bytes = 8192;
             settings.budget.bytes = std::max(budget, int64_t{0});
-            if (budget < 0) settings.budget.bytes = make_plan(small(tied, before), settings).layout.arena_bytes + 200000;
+            if (budget < 0)
+              settings.budget.bytes = make_plan(small(tied, before), settings).layout.arena_bytes + 200000;
             const Plan plan = make_plan(small(tied, before), settings);
             for (const auto* pass : {&plan.training, &plan.evaluation}) {
               if (!*pass) continue;
-              const auto problems = check_schedule(plan.table, (*pass)->program, plan.layout, (*pass)->layout_index,
-                                                   (*pass)->schedule);
+              const auto problems =
+                  check_schedule(plan.table, (*pass)->program, plan.layout, (*pass)->layout_index, (*pass)->schedule);
               EXPECT_TRUE(problems.empty()) << problems[0];
             }
           }
@@ -124,7 +125,8 @@ TEST(Plan, CommitRulesAreKForWhatIsVisitedAnd64OverPairsForWhatIsOnlyFolded) {
       ASSERT_EQ(plan.commits.size(), plan.table.weights.size());
       for (size_t weight = 0; weight < plan.commits.size(); ++weight) {
         const std::string& name = plan.table.weights[weight].name;
-        const bool folded = name.ends_with("embed_positions.weight") || (!tied && name.ends_with("embed_tokens.weight"));
+        const bool folded =
+            name.ends_with("embed_positions.weight") || (!tied && name.ends_with("embed_tokens.weight"));
         EXPECT_EQ(plan.commits[weight].period, folded ? 64 / pairs : 4) << name;
         EXPECT_EQ(plan.commits[weight].phase, static_cast<int64_t>(weight));
       }

@@ -118,14 +118,14 @@ TEST(Builder, WholeWeightsMakesATileOfEveryWeight) {
   shape.whole_weights = true;
   const Program program = toy_program(toy, table, shape);
   ASSERT_EQ(program.tiles.size(), table.weights.size());
-  for (const Tile& tile : program.tiles) EXPECT_EQ(tile.count(), table.weights[static_cast<size_t>(tile.weight)].count());
+  for (const Tile& tile : program.tiles)
+    EXPECT_EQ(tile.count(), table.weights[static_cast<size_t>(tile.weight)].count());
 }
 
 TEST(Builder, ARowLargerThanATileIsRefusedByName) {
   PassShape shape;
   shape.tile_bytes = 1024;
-  const std::string message =
-      message_of<UsageError>([&] { one_weight(4, 513, ParameterKind::matrix, shape, 513); });
+  const std::string message = message_of<UsageError>([&] { one_weight(4, 513, ParameterKind::matrix, shape, 513); });
   expect_contains(message, "weight");
   expect_contains(message, "1.00 KiB");
   shape.tile_bytes = 1026;
@@ -151,8 +151,8 @@ TEST(Builder, EveryBranchOfEveryPairRunsOnce) {
     EXPECT_EQ(count_ops(program, OpKind::fold) > 0, pairs > 0);  // an evaluation commits nothing
 
     std::map<int, int> last_visits;
-    std::map<int, std::set<int>> visited;   // per tile, the pairs
-    std::map<int, std::set<int>> used;      // per tile, the branches that multiply by it
+    std::map<int, std::set<int>> visited;  // per tile, the pairs
+    std::map<int, std::set<int>> used;     // per tile, the branches that multiply by it
     std::map<int, int> uploads, downloads;
     for (const Op& op : program.ops) {
       if (op.kind == OpKind::upload) ++uploads[op.tile];

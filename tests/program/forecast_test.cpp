@@ -110,7 +110,7 @@ TEST(Forecast, BoundByComputeTakesItsOperations) {
   const Chain chain(8, 1, true, tokens);
   Hardware hardware = ideal();
   hardware.gemm_tflops = 1;
-  hardware.gemm_ramp_tokens = 512;  // so half of the rate
+  hardware.gemm_ramp_tokens = 512;                            // so half of the rate
   const double flops = 8 * 2.0 * 2.0 * tokens * 1024 * 1024;  // for + and for -
   const double expected_ms = flops / 0.5e12 * 1e3;
   const Forecast result = chain.at(hardware);

@@ -18,11 +18,21 @@ namespace fs = std::filesystem;
 using Keys = std::map<std::string, std::string>;
 
 Keys complete() {
-  return {{"name", "machine"},          {"upload_gbps", "54.9"},        {"download_gbps", "54.1"},
-          {"duplex_upload_gbps", "45"}, {"duplex_download_gbps", "44"}, {"gemm_tflops", "723"},
-          {"gemm_ramp_tokens", "128"},  {"attention_tflops", "350"},    {"visit_gparams", "277"},
-          {"memory_gbps", "2200"},      {"launch_us", "4"},             {"idle_mib", "480"},
-          {"context_mib", "697"},       {"workspace_mib", "32"},        {"registered_mib_per_gib", "2"}};
+  return {{"name", "machine"},
+          {"upload_gbps", "54.9"},
+          {"download_gbps", "54.1"},
+          {"duplex_upload_gbps", "45"},
+          {"duplex_download_gbps", "44"},
+          {"gemm_tflops", "723"},
+          {"gemm_ramp_tokens", "128"},
+          {"attention_tflops", "350"},
+          {"visit_gparams", "277"},
+          {"memory_gbps", "2200"},
+          {"launch_us", "4"},
+          {"idle_mib", "480"},
+          {"context_mib", "697"},
+          {"workspace_mib", "32"},
+          {"registered_mib_per_gib", "2"}};
 }
 
 Hardware read_text(const std::string& text) {
@@ -91,8 +101,7 @@ TEST(Hardware, AMissingKeyIsNamed) {
 }
 
 TEST(Hardware, AnUnknownKeyIsNamedWithItsLine) {
-  const std::string message =
-      message_of<UsageError>([] { read_text(text_of(complete()) + "uplaod_gbps: 3\n"); });
+  const std::string message = message_of<UsageError>([] { read_text(text_of(complete()) + "uplaod_gbps: 3\n"); });
   expect_contains(message, "unknown key 'uplaod_gbps'");
   expect_contains(message, ".yaml:16:");
 }

@@ -264,8 +264,7 @@ TEST(Budget, TablesThatAreOnlyFoldedBecomeResidentLast) {
 TEST(Budget, BelowTheSmallestIsRefusedWithTheSmallest) {
   const Toy toy;
   const int64_t smallest = ToyPasses(toy, toy_shape(1), 4, {}).layout.arena_bytes;
-  const std::string message =
-      message_of<UsageError>([&] { ToyPasses(toy, toy_shape(1), 4, {smallest - 1}); });
+  const std::string message = message_of<UsageError>([&] { ToyPasses(toy, toy_shape(1), 4, {smallest - 1}); });
   expect_contains(message, "the smallest arena for this model, batch and sequence is " + format_bytes(smallest));
   EXPECT_EQ(ToyPasses(toy, toy_shape(1), 4, {smallest}).layout.arena_bytes, smallest);
 }

@@ -82,8 +82,8 @@ void remove_each(const ToyPasses& passes, std::map<std::string, int>& detected) 
       const std::string kind = kind_of(passes, sound, at, after[i]);
       const bool needed = !implied(sound, at, i);
       const std::vector<std::string> problems = passes.problems(0, broken);
-      EXPECT_EQ(!problems.empty(), needed) << kind << ": operation " << at << " after " << after[i].op << ", "
-                                           << after[i].passes_ago << " passes ago";
+      EXPECT_EQ(!problems.empty(), needed)
+          << kind << ": operation " << at << " after " << after[i].op << ", " << after[i].passes_ago << " passes ago";
       if (needed && !problems.empty()) ++detected[kind];
     }
   }
@@ -142,8 +142,8 @@ TEST(CheckSchedule, FindsAnUploadIntoAnotherSlotThanTheVisitReads) {
     for (int user : users) {
       Schedule broken = sound;
       int64_t& offset = broken.ops[static_cast<size_t>(user)].tile_offset;
-      const SlotClass& slots = offset >= passes.layout.vector_slots.offset ? passes.layout.vector_slots
-                                                                           : passes.layout.tile_slots;
+      const SlotClass& slots =
+          offset >= passes.layout.vector_slots.offset ? passes.layout.vector_slots : passes.layout.tile_slots;
       const int64_t slot = (offset - slots.offset) / slots.bytes;
       offset = slots.offset_of(static_cast<int>((slot + 1) % slots.count));
       EXPECT_FALSE(passes.problems(0, broken).empty()) << "tile " << tile << ", operation " << user;

@@ -87,8 +87,10 @@ TEST(Schedule, AnUploadRunsAheadOfTheComputeByAsManySlotsAsThereAre) {
   std::vector<int> ring;  // tiles, in order of upload
   for (const ScheduledOp& scheduled : schedule.ops) {
     const Op& op = program.ops[static_cast<size_t>(scheduled.op)];
-    const bool packed = op.tile >= 0 && passes.table.weights[static_cast<size_t>(program.tiles[static_cast<size_t>(op.tile)].weight)]
-                                                .kind == ParameterKind::vector;
+    const bool packed =
+        op.tile >= 0 &&
+        passes.table.weights[static_cast<size_t>(program.tiles[static_cast<size_t>(op.tile)].weight)].kind ==
+            ParameterKind::vector;
     if (op.kind != OpKind::upload || packed) continue;
     for (const Dependency& after : scheduled.after) {
       const Op& other = program.ops[static_cast<size_t>(schedule.ops[static_cast<size_t>(after.op)].op)];

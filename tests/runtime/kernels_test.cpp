@@ -60,8 +60,9 @@ TEST(LayerNorm, IsWithinTheRoundingOfFloat32) {
   constexpr int64_t kRows = 5;
   for (DType dtype : kDTypes) {
     for (int64_t cols : {1, 7, 16, 64, 333, 2048}) {
-      for (float mean : {0.0f, 50.0f}) {
-        const std::vector<float> in = random.normals(dtype, kRows * cols, mean, 2.0f);
+      // The last has a variance of the size of the epsilon.
+      for (auto [mean, spread] : {std::pair{0.0f, 2.0f}, {50.0f, 2.0f}, {0.0f, 0.003f}}) {
+        const std::vector<float> in = random.normals(dtype, kRows * cols, mean, spread);
         const std::vector<float> gamma = random.normals(dtype, cols, 1.0f, 0.5f);
         const std::vector<float> beta = random.normals(dtype, cols, 0.0f, 0.5f);
         std::vector<std::byte> out = encode(dtype, in);
@@ -115,7 +116,8 @@ TEST(AddBias, IsTheRoundedSumInsideThePanelOnly) {
       const std::vector<float> in = random.normals(dtype, kRows * kStride, 0, 1);
       const std::vector<float> bias = random.normals(dtype, kCols, 0, 1);
       std::vector<std::byte> data = encode(dtype, in);
-      add_bias(dtype, data.data() + kFirst * dtype_bytes(dtype), encode(dtype, bias).data(), relu, kCols, kStride, 1, 5);
+      add_bias(dtype, data.data() + kFirst * dtype_bytes(dtype), encode(dtype, bias).data(), relu, kCols, kStride, 1,
+               5);
       const std::vector<float> found = decode(dtype, data);
       for (int64_t row = 0; row < kRows; ++row) {
         for (int64_t col = 0; col < kStride; ++col) {
@@ -202,12 +204,11 @@ TEST(LogSumExp, IsWithinTheRoundingOfFloat32) {
             distances += std::exp(-distance) * distance;
           }
           const double expected = static_cast<double>(x[targets[row]]) - (maximum + std::log(sum));
-          // Each exponential: its rounded argument (the distance, weighted) and 4 u. A tile: its sum. Between tiles: the
-          // old sum times another exponential, and an addition; the distances to the maxima on the way add up to at most
-          // the distance to the last.
+          // Each exponential: its rounded argument (the distance, weighted) and 4 u. A tile: its sum. Between tiles:
+          // the old sum times another exponential, and an addition; the distances to the maxima on the way add up to at
+          // most the distance to the last.
           const auto tiles = static_cast<double>((kVocab + tile_rows - 1) / tile_rows);
-          const double relative =
-              kU * (2 * distances / sum + 4 + static_cast<double>(tile_rows) / 16 + 5 + 6 * tiles);
+          const double relative = kU * (2 * distances / sum + 4 + static_cast<double>(tile_rows) / 16 + 5 + 6 * tiles);
           // exp(x) is taken as 0 below x = -87.
           const double error = relative + kVocab * std::exp(-87.0) + kU * std::fabs(expected);
           ASSERT_NEAR(static_cast<double>(head.logprobs[row]), expected, error)

@@ -94,7 +94,9 @@ TEST(RegionAllocator, CountsWhatLibrariesTakeForThemselves) {
     EXPECT_EQ(scope.used_bytes(), (before + 1000 + 63) / 64 * 64 + 64);
   }
   EXPECT_EQ(library_peak_bytes(), (before + 1000 + 63) / 64 * 64 + 64);
-  { const CountingScope smaller("small"); }
+  {
+    const CountingScope smaller("small");
+  }
   EXPECT_GT(library_peak_bytes(), before);
 }
 

@@ -14,8 +14,8 @@ ParameterTable replay_table() {
   ParameterTable table;
   table.add({0, "table", 100, 30, ParameterKind::table});
   table.add({64, "matrix", 700, 500});  // more than one job
-  table.add_packed("vectors",
-                   {{65, "gamma", 1, 33, ParameterKind::vector, Initial::ones}, {66, "beta", 1, 50, ParameterKind::vector}});
+  table.add_packed("vectors", {{65, "gamma", 1, 33, ParameterKind::vector, Initial::ones},
+                               {66, "beta", 1, 50, ParameterKind::vector}});
   table.add({67, "small", 9, 7});
   return table;
 }

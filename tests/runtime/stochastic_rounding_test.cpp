@@ -49,6 +49,8 @@ TEST(StochasticRounding, LeavesRepresentableValuesInfinitiesNaNAndFp32) {
       }
     }
   }
+  // A NaN whose mantissa is all ones must not carry into the sign.
+  for (DType dtype : kHalves) EXPECT_TRUE(std::isnan(round_one(dtype, std::bit_cast<float>(0x7fffffffu), 0xffffffffu)));
   EXPECT_EQ(round_one(DType::f32, 0x1.234567p0f, 0xffffffffu), 0x1.234567p0f);
 }
 

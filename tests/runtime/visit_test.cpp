@@ -151,7 +151,7 @@ TEST(Visit, AnySplitIntoRangesGivesTheSame) {
       for (int weight = 0; weight < 2; ++weight) {
         const int64_t count = table.weights[static_cast<size_t>(weight)].count();
         const std::vector<std::byte> base = random_weights(dtype, count, seed);
-        const auto visit = [&](std::vector<std::byte> (&out)[3], int64_t first, int64_t size) {
+        const auto visit = [&](std::vector<std::byte>(&out)[3], int64_t first, int64_t size) {
           const int64_t skip = first * dtype_bytes(dtype);
           visit_elements(rules, weight, first, size, base.data() + skip, pending, &direction,
                          {out[0].data() + skip, {out[1].data() + skip, out[2].data() + skip}});
@@ -234,7 +234,8 @@ TEST(Visit, EntriesWithoutAnUpdateLeaveEveryBitAsItIs) {
 }
 
 TEST(Visit, FoldingOnceRoundsOnce) {
-  // In fp32 K entries at once equal one by one; in fp16 an update below half an ulp is lost one by one and kept at once.
+  // In fp32 K entries at once equal one by one; in fp16 an update below half an ulp is lost one by one and kept at
+  // once.
   const ParameterTable table = visit_table();
   const ExecutorSettings settings;
   std::vector<LogEntry> pending;
