@@ -47,14 +47,14 @@ class InternalError : public Error {
 }  // namespace zo2
 
 // Throws ErrorType with a formatted message unless the condition holds.
-#define ZO2_CHECK(condition, ErrorType, ...)             \
-  do {                                                   \
-    if (!(condition)) {                                  \
+#define ZO2_CHECK(condition, ErrorType, ...)              \
+  do {                                                    \
+    if (!(condition)) {                                   \
       throw ::zo2::ErrorType(::fmt::format(__VA_ARGS__)); \
-    }                                                    \
+    }                                                     \
   } while (false)
 
 // For invariants: names the expression, the file and the line.
-#define ZO2_ASSERT(condition)                                                                       \
-  ZO2_CHECK(condition, InternalError, "{}:{}: '{}' does not hold (a bug in zo2; please report it)", \
-            __FILE__, __LINE__, #condition)
+#define ZO2_ASSERT(condition)                                                                                 \
+  ZO2_CHECK(condition, InternalError, "{}:{}: '{}' does not hold (a bug in zo2; please report it)", __FILE__, \
+            __LINE__, #condition)

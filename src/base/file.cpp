@@ -31,8 +31,7 @@ File File::open_for_appending(const std::filesystem::path& path) {
   return {open_or_throw(path, O_RDWR | O_CREAT | O_APPEND, "append to"), path};
 }
 
-File::File(File&& other) noexcept
-    : descriptor_(std::exchange(other.descriptor_, -1)), path_(std::move(other.path_)) {}
+File::File(File&& other) noexcept : descriptor_(std::exchange(other.descriptor_, -1)), path_(std::move(other.path_)) {}
 
 File& File::operator=(File&& other) noexcept {
   std::swap(descriptor_, other.descriptor_);

@@ -11,7 +11,7 @@ class File {
  public:
   // All throw IoError naming the path and the reason.
   static File open_for_reading(const std::filesystem::path& path);
-  static File create(const std::filesystem::path& path);           // truncates
+  static File create(const std::filesystem::path& path);              // truncates
   static File open_for_appending(const std::filesystem::path& path);  // creates when absent; readable too
 
   File(File&& other) noexcept;
@@ -21,7 +21,7 @@ class File {
   ~File();
 
   void write_all(const void* data, size_t bytes);
-  void sync();                      // fdatasync
+  void sync();  // fdatasync
   void truncate(int64_t bytes);
   int64_t size() const;
   int descriptor() const { return descriptor_; }

@@ -25,7 +25,9 @@ struct Check {
 
 std::vector<Check> checks() {
   std::vector<Check> list;
-  list.push_back({"cores", fmt::format("{} ({} compute threads)", std::thread::hardware_concurrency(), cpu::default_threads()), ""});
+  list.push_back({"cores",
+                  fmt::format("{} ({} compute threads)", std::thread::hardware_concurrency(), cpu::default_threads()),
+                  ""});
   list.push_back({"noise instructions", std::string(simd_level_name(best_simd_level())), ""});
   const int64_t memory = available_host_bytes();
   list.push_back({"host memory available", format_bytes(memory),
@@ -52,7 +54,8 @@ int doctor(bool json) {
   for (const Check& check : list) {
     if (!check.advice.empty()) exit_code = 1;
     rows.push_back({{"check", check.name}, {"found", check.found}, {"advice", check.advice}});
-    if (!json) fmt::print("{:<24} {}{}{}\n", check.name, check.found, check.advice.empty() ? "" : "  <- ", check.advice);
+    if (!json)
+      fmt::print("{:<24} {}{}{}\n", check.name, check.found, check.advice.empty() ? "" : "  <- ", check.advice);
   }
   if (json) fmt::print("{}\n", rows.dump(2));
   return exit_code;

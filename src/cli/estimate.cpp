@@ -46,8 +46,8 @@ void estimate(EstimateOptions options) {
     fmt::print("{}\n", (rows.size() == 1 ? rows[0] : rows).dump(2));
     return;
   }
-  fmt::print("batch {}, sequence {}, {}; projected for {}\n", options.settings.batch, options.settings.seq, options.dtype,
-             hardware.name);
+  fmt::print("batch {}, sequence {}, {}; projected for {}\n", options.settings.batch, options.settings.seq,
+             options.dtype, hardware.name);
   fmt::print("{:<12} {:>16} {:>12} {:>12} {:>12} {:>12} {:>12} {:>10}\n", "model", "parameters", "arena", "tile",
              "resident", "host", "NVML", "tok/s");
   for (const Json& row : rows) {
@@ -67,7 +67,8 @@ void add_estimate(CLI::App& app, int& /*exit_code*/) {
   command->add_option("--batch", options->settings.batch, "Sequences a step")->capture_default_str();
   command->add_option("--seq", options->settings.seq, "Tokens a sequence")->capture_default_str();
   command->add_option("--dtype", options->dtype, "fp32, fp16 or bf16")->capture_default_str();
-  command->add_option("--gpu-memory", options->gpu_memory, "smallest, all, or a bound such as 18.04 GB")->capture_default_str();
+  command->add_option("--gpu-memory", options->gpu_memory, "smallest, all, or a bound such as 18.04 GB")
+      ->capture_default_str();
   command->add_option("--tile", options->tile, "auto, or the most bytes of a tile")->capture_default_str();
   command->add_option("--slots", options->settings.slots, "Pieces of the upload ring")->capture_default_str();
   command->add_option("--perturbations", options->settings.pairs, "Direction pairs a step")->capture_default_str();

@@ -1,4 +1,5 @@
-// From a configuration (experiment/config_schema.h) to a training job or a plan: shared by cells, train and projections.
+// From a configuration (experiment/config_schema.h) to a training job or a plan: shared by cells, train and
+// projections.
 #pragma once
 
 #include "base/json.h"

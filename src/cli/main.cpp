@@ -8,7 +8,8 @@
 int main(int argc, char** argv) {
   spdlog::set_default_logger(spdlog::stderr_color_mt("zo2"));
   spdlog::set_pattern("%^%l%$: %v");
-  CLI::App app{"ZO2: fine-tune all parameters of a language model with zeroth-order optimisation, the weights in host memory"};
+  CLI::App app{
+      "ZO2: fine-tune all parameters of a language model with zeroth-order optimisation, the weights in host memory"};
   app.require_subcommand(1);
   int exit_code = 0;
   for (auto* add : {zo2::add_cell, zo2::add_doctor, zo2::add_estimate, zo2::add_report, zo2::add_run, zo2::add_score,

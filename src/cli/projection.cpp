@@ -23,7 +23,7 @@ Plan plan_for_device(const ModelConfig& config, PlanSettings settings, int64_t g
 Json project(const Plan& plan, const Hardware& hardware) {
   const PlannedPass& pass = *plan.training;
   const Traffic traffic = traffic_per_step(plan);
-  const Forecast speed = forecast(plan.table, pass.program, pass.schedule, plan.commits, hardware,
+  const Forecast speed = forecast(pass.program, pass.schedule, plan.commits, hardware,
                                   static_cast<int>(plan.settings.writeback_every) + 2);
   return {{"model", plan.config.name},
           {"parameters", plan.table.count()},

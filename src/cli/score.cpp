@@ -63,8 +63,11 @@ void score(const ScoreOptions& options) {
 void add_score(CLI::App& app, int& /*exit_code*/) {
   auto options = std::make_shared<ScoreOptions>();
   CLI::App* command = app.add_subcommand("score", "Losses and log-probabilities of given token sequences");
-  command->add_option("--model", options->model, "A Hugging Face folder, or a name such as opt-125m (random weights)")->required();
-  command->add_option("--input", options->input, R"(JSON lines: {"input_ids": [...], "labels": [...]}, labels optional)")->required();
+  command->add_option("--model", options->model, "A Hugging Face folder, or a name such as opt-125m (random weights)")
+      ->required();
+  command
+      ->add_option("--input", options->input, R"(JSON lines: {"input_ids": [...], "labels": [...]}, labels optional)")
+      ->required();
   command->add_option("--output", options->output, R"(JSON lines: {"loss", "tokens", "logprobs"})")->required();
   command->add_option("--dtype", options->dtype, "fp32, fp16 or bf16")->capture_default_str();
   command->add_option("--device", options->device, "auto, cpu or cuda")->capture_default_str();

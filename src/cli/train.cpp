@@ -88,8 +88,9 @@ class Progress {
     if (sample.step + 1 < steps_ && now - last_ < std::chrono::milliseconds(200)) return;
     last_ = now;
     const double left_s = static_cast<double>(steps_ - sample.step - 1) * sample.step_ms / 1e3;
-    fmt::print(stderr, "\rstep {}/{}  loss {:.4f}  gradient {:+.4f}  {:.1f} ms  {:.0f} s left   ", sample.step + 1, steps_,
-               (sample.loss_plus[0] + sample.loss_minus[0]) / 2, sample.projected_gradient[0], sample.step_ms, left_s);
+    fmt::print(stderr, "\rstep {}/{}  loss {:.4f}  gradient {:+.4f}  {:.1f} ms  {:.0f} s left   ", sample.step + 1,
+               steps_, (sample.loss_plus[0] + sample.loss_minus[0]) / 2, sample.projected_gradient[0], sample.step_ms,
+               left_s);
     if (sample.step + 1 == steps_) fmt::print(stderr, "\n");
   }
 
@@ -153,7 +154,8 @@ void train(const TrainOptions& options) {
 void add_train(CLI::App& app, int& /*exit_code*/) {
   auto options = std::make_shared<TrainOptions>();
   CLI::App* command = app.add_subcommand("train", "Train one model from flags; with --out, resumable");
-  command->add_option("--model", options->model, "A Hugging Face folder, or a name such as opt-125m (random weights)")->required();
+  command->add_option("--model", options->model, "A Hugging Face folder, or a name such as opt-125m (random weights)")
+      ->required();
   command->add_option("--out", options->out, "Folder for the step log, snapshots, samples.jsonl and result.json");
   command->add_option("--save", options->save, "Folder for the final weights as a Hugging Face checkpoint");
   command->add_option("--eval-data", options->eval_data, "JSON lines of sequences to evaluate");

@@ -13,9 +13,10 @@ struct NamedShape {
 };
 
 // arXiv 2205.01068, table 1.
-constexpr NamedShape kOptShapes[] = {{"opt-125m", 12, 12, 768},  {"opt-350m", 24, 16, 1024}, {"opt-1.3b", 24, 32, 2048},
-                                     {"opt-2.7b", 32, 32, 2560}, {"opt-6.7b", 32, 32, 4096}, {"opt-13b", 40, 40, 5120},
-                                     {"opt-30b", 48, 56, 7168},  {"opt-66b", 64, 72, 9216},  {"opt-175b", 96, 96, 12288}};
+constexpr NamedShape kOptShapes[] = {
+    {"opt-125m", 12, 12, 768},  {"opt-350m", 24, 16, 1024}, {"opt-1.3b", 24, 32, 2048},
+    {"opt-2.7b", 32, 32, 2560}, {"opt-6.7b", 32, 32, 4096}, {"opt-13b", 40, 40, 5120},
+    {"opt-30b", 48, 56, 7168},  {"opt-66b", 64, 72, 9216},  {"opt-175b", 96, 96, 12288}};
 
 void check_shape(const ModelConfig& config) {
   auto positive = [&](int64_t value, const char* key) {
@@ -37,7 +38,8 @@ void check_shape(const ModelConfig& config) {
 // json converts 64.5 and true to integers; a shape is neither.
 int64_t whole_number(const Json& json, const char* key) {
   const Json& value = json.at(key);
-  ZO2_CHECK(value.is_number_integer(), UsageError, "config.json: {} is {}; it must be a whole number", key, value.dump());
+  ZO2_CHECK(value.is_number_integer(), UsageError, "config.json: {} is {}; it must be a whole number", key,
+            value.dump());
   return value.get<int64_t>();
 }
 

@@ -17,11 +17,12 @@ int64_t cuda_attention_workspace(const ModelConfig& config, const PassShape& sha
 Program emit_program(const ModelConfig& config, const ParameterTable& table, const PassShape& shape,
                      const AttentionWorkspace& workspace) {
   ZO2_CHECK(shape.batch > 0 && shape.seq > 0, UsageError, "a batch of {} x {} tokens is empty", shape.batch, shape.seq);
-  ZO2_CHECK(shape.seq <= config.max_positions, UsageError, "a sequence of {} tokens is longer than the {} positions of {}",
-            shape.seq, config.max_positions, config.name);
+  ZO2_CHECK(shape.seq <= config.max_positions, UsageError,
+            "a sequence of {} tokens is longer than the {} positions of {}", shape.seq, config.max_positions,
+            config.name);
   // Token positions are int32.
-  ZO2_CHECK(shape.batch < (int64_t{1} << 31) / shape.seq, UsageError, "a batch of {} x {} tokens is too large", shape.batch,
-            shape.seq);
+  ZO2_CHECK(shape.batch < (int64_t{1} << 31) / shape.seq, UsageError, "a batch of {} x {} tokens is too large",
+            shape.batch, shape.seq);
   ProgramBuilder builder(table, shape, config.hidden_size, config.num_heads);
   opt::emit(config, table, builder, workspace(config, shape));
   Program program = builder.take();

@@ -11,11 +11,32 @@ namespace {
 
 // Roles are part of the format of step logs: never renumber, never reuse. Id = layer * 64 + role, where layer 0 holds
 // what lies outside the layers.
-enum GlobalRole : uint32_t { kTokens = 0, kPositions = 1, kProjectIn = 2, kProjectOut = 3, kHead = 4, kNormW = 5, kNormB = 6 };
+enum GlobalRole : uint32_t {
+  kTokens = 0,
+  kPositions = 1,
+  kProjectIn = 2,
+  kProjectOut = 3,
+  kHead = 4,
+  kNormW = 5,
+  kNormB = 6
+};
 enum LayerRole : uint32_t {
-  kQ = 0, kK = 1, kV = 2, kO = 3, kFc1 = 4, kFc2 = 5,
-  kQBias = 6, kKBias = 7, kVBias = 8, kOBias = 9, kFc1Bias = 10, kFc2Bias = 11,
-  kAttentionNormW = 12, kAttentionNormB = 13, kFfnNormW = 14, kFfnNormB = 15,
+  kQ = 0,
+  kK = 1,
+  kV = 2,
+  kO = 3,
+  kFc1 = 4,
+  kFc2 = 5,
+  kQBias = 6,
+  kKBias = 7,
+  kVBias = 8,
+  kOBias = 9,
+  kFc1Bias = 10,
+  kFc2Bias = 11,
+  kAttentionNormW = 12,
+  kAttentionNormB = 13,
+  kFfnNormW = 14,
+  kFfnNormB = 15,
 };
 
 constexpr int64_t kPositionOffset = 2;

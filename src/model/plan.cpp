@@ -7,18 +7,6 @@
 namespace zo2 {
 namespace {
 
-// Weights that no visit streams: their tiles are only folded.
-std::vector<bool> folded_weights(const Program& training) {
-  std::vector<bool> folded(training.tiles.empty() ? 0 : 1 + training.tiles.back().weight, false);
-  for (const Op& op : training.ops) {
-    if (op.kind != OpKind::fold) continue;
-    const auto weight = static_cast<size_t>(training.tiles[op.tile].weight);
-    if (folded.size() <= weight) folded.resize(weight + 1, false);
-    folded[weight] = true;
-  }
-  return folded;
-}
-
 // The share of a weight's rows that are not resident.
 double streamed_share(const Plan& plan, int weight) {
   const std::vector<Tile>& tiles = plan.any().program.tiles;
@@ -51,8 +39,8 @@ Plan make_plan(const ModelConfig& config, const PlanSettings& settings, const At
   plan.settings = settings;
   plan.table = parameters_of(config);
 
-  PassShape shape{settings.batch, settings.seq, settings.pairs, dtype_bytes(settings.dtype), settings.tile_bytes,
-                  settings.whole_weights};
+  PassShape shape{settings.batch,      settings.seq,          settings.pairs, dtype_bytes(settings.dtype),
+                  settings.tile_bytes, settings.whole_weights};
   std::vector<const Program*> programs;
   if (settings.pairs > 0) {
     plan.training = PlannedPass{emit_program(config, plan.table, shape, workspace), {}, 0};
@@ -68,11 +56,15 @@ Plan make_plan(const ModelConfig& config, const PlanSettings& settings, const At
     if (*pass) (*pass)->schedule = make_schedule(plan.table, (*pass)->program, plan.layout, settings.overlap);
   }
 
-  const std::vector<bool> folded = plan.training ? folded_weights(plan.training->program) : std::vector<bool>();
   for (size_t weight = 0; weight < plan.table.weights.size(); ++weight) {
-    const bool rare = weight < folded.size() && folded[weight];
-    const int64_t period = rare ? kMaxPendingEntries / std::max(settings.pairs, 1) : settings.writeback_every;
-    plan.commits.push_back({period, static_cast<int64_t>(weight)});
+    plan.commits.push_back({settings.writeback_every, static_cast<int64_t>(weight)});
+  }
+  if (plan.training) {
+    const Program& program = plan.training->program;
+    const std::vector<bool> folded = folded_tiles(program);
+    for (size_t tile = 0; tile < folded.size(); ++tile) {
+      if (folded[tile]) plan.commits[program.tiles[tile].weight].period = kMaxPendingEntries / settings.pairs;
+    }
   }
   return plan;
 }

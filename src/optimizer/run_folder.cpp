@@ -30,10 +30,11 @@ RunFolder::RunFolder(std::filesystem::path folder, const StepLogHeader& header, 
   entries_ = std::move(log.entries);
   int64_t from = 0;
   if (const auto snapshot = newest_snapshot(folder_)) {
-    ZO2_CHECK(snapshot->next_step <= next_step_, UsageError,
-              "{} is of step {}, but the log ends at step {}: part of the log is lost; remove that snapshot to go on from "
-              "an older one",
-              snapshot->folder.string(), snapshot->next_step, next_step_);
+    ZO2_CHECK(
+        snapshot->next_step <= next_step_, UsageError,
+        "{} is of step {}, but the log ends at step {}: part of the log is lost; remove that snapshot to go on from "
+        "an older one",
+        snapshot->folder.string(), snapshot->next_step, next_step_);
     load_snapshot(*snapshot, weights);
     from = snapshot->next_step;
   }

@@ -35,15 +35,16 @@ class TextbookMezo final : public Executor {
         const std::vector<int64_t> shape = parameter.kind == ParameterKind::vector
                                                ? std::vector<int64_t>{parameter.cols}
                                                : std::vector<int64_t>{parameter.rows, parameter.cols};
-        parameters_.push_back({parameter, at::from_blob(weights.data(weight) + segment.offset * dtype_bytes(dtype_), shape,
-                                                        at::TensorOptions().dtype(scalar_type(dtype_)))});
+        parameters_.push_back({parameter, at::from_blob(weights.data(weight) + segment.offset * dtype_bytes(dtype_),
+                                                        shape, at::TensorOptions().dtype(scalar_type(dtype_)))});
         by_name_[parameter.name] = parameters_.back().tensor;
       }
     }
   }
 
   void start(int64_t next_step, std::span<const LogEntry> entries) override {
-    ZO2_CHECK(next_step == 0 && entries.empty(), UsageError, "the textbook baseline cannot resume: its drift is not logged");
+    ZO2_CHECK(next_step == 0 && entries.empty(), UsageError,
+              "the textbook baseline cannot resume: its drift is not logged");
     last_end_ = std::chrono::steady_clock::now();
   }
 
@@ -152,8 +153,9 @@ class TextbookMezo final : public Executor {
             .view({batch.batch, batch.seq, heads, config_.head_dim()})
             .transpose(1, 2);
       };
-      const Tensor attention = at::scaled_dot_product_attention(split("q_proj"), split("k_proj"), split("v_proj"), {}, 0.0,
-                                                                /*is_causal=*/true);
+      const Tensor attention =
+          at::scaled_dot_product_attention(split("q_proj"), split("k_proj"), split("v_proj"), {}, 0.0,
+                                           /*is_causal=*/true);
       const Tensor joined = attention.transpose(1, 2).reshape({batch.batch, batch.seq, config_.hidden_size});
       x = x + linear(joined, prefix + "self_attn.out_proj");
       if (!before) x = norm(x, prefix + "self_attn_layer_norm");
@@ -173,7 +175,8 @@ class TextbookMezo final : public Executor {
     const Tensor logits = at::linear(x, head).to(at::kFloat);
     const auto labelled = static_cast<int64_t>(batch.rows.size());
     const Tensor rows = at::from_blob(const_cast<int32_t*>(batch.rows.data()), {labelled}, at::kInt);
-    const Tensor targets = at::from_blob(const_cast<int32_t*>(batch.targets.data()), {labelled}, at::kInt).to(at::kLong);
+    const Tensor targets =
+        at::from_blob(const_cast<int32_t*>(batch.targets.data()), {labelled}, at::kInt).to(at::kLong);
     return at::log_softmax(logits, -1).index_select(0, rows).gather(1, targets.unsqueeze(1)).squeeze(1).contiguous();
   }
 

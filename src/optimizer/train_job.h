@@ -29,22 +29,22 @@ struct TrainJob {
   ExecutorSettings executor;
   TrainerSettings trainer;
   std::unique_ptr<BatchSource> data;
-  std::vector<Sequence> evaluation;  // scored one by one every eval_every steps and at the end
-  int64_t eval_every = 0;            // 0: never
+  std::vector<Sequence> evaluation;             // scored one by one every eval_every steps and at the end
+  int64_t eval_every = 0;                       // 0: never
   std::optional<std::filesystem::path> folder;  // step log and snapshots; resumes when there is a run in it
   int64_t snapshot_every = 0;                   // 0: never
   std::string log_config;                       // free text of the log's header: whatever else must be equal to resume
 };
 
 struct TrainObserver {
-  std::function<void(const Plan&)> on_plan = [](const Plan&) {};                // not for mezo
-  std::function<void(int64_t next_step)> on_start = [](int64_t) {};             // 0, or where a run resumes
+  std::function<void(const Plan&)> on_plan = [](const Plan&) {};     // not for mezo
+  std::function<void(int64_t next_step)> on_start = [](int64_t) {};  // 0, or where a run resumes
   std::function<void(const StepResult&)> on_step = [](const StepResult&) {};
   std::function<void(int64_t next_step, double loss)> on_evaluation = [](int64_t, double) {};
 };
 
 struct TrainReport {
-  int64_t first_step = 0;  // where this start began
+  int64_t first_step = 0;       // where this start began
   std::string initial_weights;  // hashes (store/host_weights.h)
   std::string final_weights;    // of w_t at the end
   ArenaMeter arena;

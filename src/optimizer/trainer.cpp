@@ -28,10 +28,11 @@ void Trainer::run(int64_t first, int64_t last, const OnStep& on_step) {
                                      [](const LogEntry& entry) { return (entry.flags & kLogNonFinite) != 0; });
     non_finite_ = finite ? 0 : non_finite_ + 1;
     on_step(result);
-    ZO2_CHECK(non_finite_ < kMaxNonFiniteSteps, DivergedError,
-              "{} steps in a row, up to step {}, had no finite projected gradient: lower the learning rate, or use fp32 "
-              "or bf16",
-              non_finite_, step);
+    ZO2_CHECK(
+        non_finite_ < kMaxNonFiniteSteps, DivergedError,
+        "{} steps in a row, up to step {}, had no finite projected gradient: lower the learning rate, or use fp32 "
+        "or bf16",
+        non_finite_, step);
   }
 }
 

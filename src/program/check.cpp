@@ -36,7 +36,10 @@ class Checker {
  public:
   Checker(const ParameterTable& table, const Program& program, const Layout& layout, int program_index,
           const Schedule& schedule)
-      : table_(table), program_(program), layout_(layout), offsets_(layout.buffer_offset[program_index]),
+      : table_(table),
+        program_(program),
+        layout_(layout),
+        offsets_(layout.buffer_offset[program_index]),
         schedule_(schedule) {}
 
   std::vector<std::string> run() {
@@ -63,8 +66,9 @@ class Checker {
   std::string name(int node) const {
     const int count = static_cast<int>(schedule_.ops.size());
     const int at = node % count;
-    static constexpr const char* kNames[] = {"upload", "download", "visit",       "fold", "inputs", "gather", "layer_norm",
-                                             "linear", "attention", "select_rows", "head", "loss",   "entry"};
+    static constexpr const char* kNames[] = {"upload", "download",   "visit",  "fold",      "inputs",
+                                             "gather", "layer_norm", "linear", "attention", "select_rows",
+                                             "head",   "loss",       "entry"};
     return fmt::format("{} #{} of pass {}", kNames[static_cast<int>(program_.ops[schedule_.ops[at].op].kind)], at,
                        node / count);
   }
@@ -173,7 +177,8 @@ class Checker {
   }
 
   Access buffer_access(int buffer, int tile = -1) const {
-    Access access{-1, offsets_[buffer], offsets_[buffer] + program_.buffers[buffer].bytes, false, false, {buffer, tile}};
+    Access access{-1,    offsets_[buffer], offsets_[buffer] + program_.buffers[buffer].bytes, false,
+                  false, {buffer, tile}};
     if (tile >= 0) access.end = access.begin + program_.tiles[tile].count() * program_.shape.elt_bytes;
     return access;
   }

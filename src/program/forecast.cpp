@@ -11,18 +11,13 @@ namespace {
 // Work of one operation: bytes for copies, milliseconds for compute.
 class Costs {
  public:
-  Costs(const ParameterTable& table, const Program& program, const std::vector<CommitRule>& commits,
-        const Hardware& hardware)
-      : program_(program), commits_(commits), hardware_(hardware), folds_only_(table.weights.size(), false) {
-    for (const Op& op : program.ops) {
-      if (op.kind == OpKind::fold) folds_only_[program.tiles[op.tile].weight] = true;
-    }
-  }
+  Costs(const Program& program, const std::vector<CommitRule>& commits, const Hardware& hardware)
+      : program_(program), commits_(commits), hardware_(hardware), folded_(folded_tiles(program)) {}
 
   double copy_bytes(const Op& op, int64_t step) const {
     const Tile& tile = program_.tiles[op.tile];
     if (op.kind == OpKind::download && !commits(tile, step)) return 0;
-    if (op.kind == OpKind::upload && folds_only_[tile.weight] && !commits(tile, step)) return 0;
+    if (op.kind == OpKind::upload && folded_[op.tile] && !commits(tile, step)) return 0;
     return static_cast<double>(tile.count() * program_.shape.elt_bytes);
   }
 
@@ -58,8 +53,7 @@ class Costs {
       case OpKind::layer_norm:
       case OpKind::select_rows:
         return launch + 2 * tokens * static_cast<double>(op.in_cols) * elt / (hardware_.memory_gbps * 1e6);
-      default:
-        return launch;
+      default: return launch;
     }
   }
 
@@ -78,7 +72,7 @@ class Costs {
   const Program& program_;
   const std::vector<CommitRule>& commits_;
   const Hardware& hardware_;
-  std::vector<bool> folds_only_;  // per weight: a table that no visit streams
+  std::vector<bool> folded_;  // per tile
 };
 
 constexpr int kUpload = 0;
@@ -87,10 +81,10 @@ constexpr int kDownload = 2;
 
 }  // namespace
 
-Forecast forecast(const ParameterTable& table, const Program& program, const Schedule& schedule,
-                  const std::vector<CommitRule>& commits, const Hardware& hardware, int steps) {
+Forecast forecast(const Program& program, const Schedule& schedule, const std::vector<CommitRule>& commits,
+                  const Hardware& hardware, int steps) {
   ZO2_ASSERT(steps >= 2);
-  const Costs costs(table, program, commits, hardware);
+  const Costs costs(program, commits, hardware);
   const int count = static_cast<int>(schedule.ops.size());
   std::array<std::vector<int>, 3> queue;
   for (int at = 0; at < count; ++at) queue[static_cast<int>(schedule.ops[at].stream)].push_back(at);
@@ -102,7 +96,7 @@ Forecast forecast(const ParameterTable& table, const Program& program, const Sch
     double left = 0;
   };
   std::array<Lane, 3> lanes;
-  std::vector<int> done(count, 0);  // passes completed, per operation
+  std::vector<int> done(count, 0);      // passes completed, per operation
   constexpr int64_t kFirstStep = 1024;  // far from the start, so that pending entries are as usual
   double now = 0;
   double first_end = 0;

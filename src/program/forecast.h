@@ -9,8 +9,8 @@
 namespace zo2 {
 
 struct Forecast {
-  double step_ms = 0;      // mean over the simulated steps after the first
-  double upload_ms = 0;    // busy time of each stream in such a step
+  double step_ms = 0;    // mean over the simulated steps after the first
+  double upload_ms = 0;  // busy time of each stream in such a step
   double compute_ms = 0;
   double download_ms = 0;
 
@@ -20,7 +20,7 @@ struct Forecast {
 
 // Simulates `steps` steps (at least 2) from a state where every weight has its usual number of pending entries.
 // `commits` is per weight. Uploads and downloads slow each other down as the hardware says.
-Forecast forecast(const ParameterTable& table, const Program& program, const Schedule& schedule,
-                  const std::vector<CommitRule>& commits, const Hardware& hardware, int steps = 3);
+Forecast forecast(const Program& program, const Schedule& schedule, const std::vector<CommitRule>& commits,
+                  const Hardware& hardware, int steps = 3);
 
 }  // namespace zo2

@@ -17,12 +17,12 @@ struct Hardware {
   double gemm_tflops = 0;           // 16-bit, large
   double gemm_ramp_tokens = 0;      // tokens at which a GEMM runs at half its rate
   double attention_tflops = 0;
-  double visit_gparams = 0;         // parameters a second with one direction and one pending entry (two normals each)
-  double memory_gbps = 0;           // device memory, for element-wise kernels
-  double launch_us = 0;             // host cost of one operation
-  double idle_mib = 0;              // NVML reading of an idle device
-  double context_mib = 0;           // context, kernels and libraries
-  double workspace_mib = 0;         // cuBLAS
+  double visit_gparams = 0;           // parameters a second with one direction and one pending entry (two normals each)
+  double memory_gbps = 0;             // device memory, for element-wise kernels
+  double launch_us = 0;               // host cost of one operation
+  double idle_mib = 0;                // NVML reading of an idle device
+  double context_mib = 0;             // context, kernels and libraries
+  double workspace_mib = 0;           // cuBLAS
   double registered_mib_per_gib = 0;  // page tables of registered host memory
 
   // What NVML shows for an arena of this size and this much registered host memory, in bytes.

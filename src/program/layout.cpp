@@ -37,23 +37,13 @@ std::vector<Lifetime> lifetimes(const Program& program) {
   return lives;
 }
 
-int64_t tile_bytes(const Program& program, int tile) {
-  return program.tiles[tile].count() * program.shape.elt_bytes;
-}
-
-// Tiles that a pass uploads every time come first; tables that are folded now and then gain little from residency.
-std::vector<bool> folded_only(const Program& program) {
-  std::vector<bool> result(program.tiles.size(), false);
-  for (const Op& op : program.ops) {
-    if (op.kind == OpKind::fold) result[op.tile] = true;
-  }
-  return result;
-}
+int64_t tile_bytes(const Program& program, int tile) { return program.tiles[tile].count() * program.shape.elt_bytes; }
 
 // Chooses resident tiles for `spare` bytes: walks the pass and keeps a tile whenever the kept share has fallen behind
-// the share that fits, so that the streamed tiles between two kept ones are about equal in bytes everywhere.
+// the share that fits, so that the streamed tiles between two kept ones are about equal in bytes everywhere. Tiles that
+// a pass uploads every time come first; tables that are folded now and then gain little from residency.
 std::vector<bool> choose_resident(const Program& program, int64_t spare) {
-  const std::vector<bool> rare = folded_only(program);
+  const std::vector<bool> rare = folded_tiles(program);
   std::vector<bool> kept(program.tiles.size(), false);
   for (bool wanted : {false, true}) {
     int64_t total = 0;
@@ -114,7 +104,8 @@ std::vector<int64_t> place_buffers(const Program& program, int64_t& total) {
 
 Layout plan_layout(const ParameterTable& table, const std::vector<const Program*>& programs, int slots,
                    ArenaBudget budget) {
-  ZO2_CHECK(slots >= 2, UsageError, "slots: {} is too few; two is the least that lets a copy run beside a visit", slots);
+  ZO2_CHECK(slots >= 2, UsageError, "slots: {} is too few; two is the least that lets a copy run beside a visit",
+            slots);
   const Program& first = *programs.at(0);
   Layout layout;
   int64_t buffers_bytes = 0;
@@ -139,11 +130,12 @@ Layout plan_layout(const ParameterTable& table, const std::vector<const Program*
   };
   if (budget.bytes != ArenaBudget::kAll) {
     const int64_t smallest = size_slots() + buffers_bytes;
-    ZO2_CHECK(budget.bytes == ArenaBudget::kSmallest || budget.bytes >= smallest, UsageError,
-              "gpu_memory {} is too small: the smallest arena for this model, batch and sequence is {} ({} of slots and "
-              "{} of buffers)",
-              format_bytes(budget.bytes), format_bytes(smallest), format_bytes(smallest - buffers_bytes),
-              format_bytes(buffers_bytes));
+    ZO2_CHECK(
+        budget.bytes == ArenaBudget::kSmallest || budget.bytes >= smallest, UsageError,
+        "gpu_memory {} is too small: the smallest arena for this model, batch and sequence is {} ({} of slots and "
+        "{} of buffers)",
+        format_bytes(budget.bytes), format_bytes(smallest), format_bytes(smallest - buffers_bytes),
+        format_bytes(buffers_bytes));
     if (budget.bytes != ArenaBudget::kSmallest) {
       int64_t all = buffers_bytes;
       for (size_t tile = 0; tile < kept.size(); ++tile) all += aligned(tile_bytes(first, static_cast<int>(tile)));

@@ -33,9 +33,9 @@ struct Layout {
   int64_t arena_bytes = 0;
   int64_t resident_bytes = 0;  // tiles only
   SlotClass tile_slots;
-  SlotClass vector_slots;                             // packed vectors are small: a ring of their own
-  std::vector<int64_t> resident_offset;               // per tile; -1: streamed
-  std::vector<std::vector<int64_t>> buffer_offset;    // per program, per buffer
+  SlotClass vector_slots;                           // packed vectors are small: a ring of their own
+  std::vector<int64_t> resident_offset;             // per tile; -1: streamed
+  std::vector<std::vector<int64_t>> buffer_offset;  // per program, per buffer
 
   bool resident(int tile) const { return resident_offset[tile] >= 0; }
 };

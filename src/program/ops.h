@@ -65,16 +65,16 @@ enum class Extent : uint8_t { tokens, labelled };
 // Program::buffers, -1 for none. Shapes: T = batch x seq tokens, L = labelled tokens.
 struct Op {
   OpKind kind = OpKind::inputs;
-  int tile = -1;    // upload, download, visit, fold, linear, head: index in Program::tiles
-  int weight = -1;  // gather: the table
-  int branch = 0;   // which activations; visit and gather: the first of their (one or two) branches
-  int pair = 0;     // visit, gather: the direction
+  int tile = -1;            // upload, download, visit, fold, linear, head: index in Program::tiles
+  int weight = -1;          // gather: the table
+  int branch = 0;           // which activations; visit and gather: the first of their (one or two) branches
+  int pair = 0;             // visit, gather: the direction
   bool last_visit = false;  // visit, fold: the one of this tile that commits
 
-  int in[3] = {-1, -1, -1};  // activations read (attention: q, k, v; head: rows, running state as out)
-  int out[2] = {-1, -1};     // buffers written; visit and gather: one per side
-  int weights = -1;          // linear, head: the perturbed tile [rows, cols]
-  int vectors = -1;          // layer_norm, linear: the perturbed vectors of the layer
+  int in[3] = {-1, -1, -1};             // activations read (attention: q, k, v; head: rows, running state as out)
+  int out[2] = {-1, -1};                // buffers written; visit and gather: one per side
+  int weights = -1;                     // linear, head: the perturbed tile [rows, cols]
+  int vectors = -1;                     // layer_norm, linear: the perturbed vectors of the layer
   int64_t vector_offset[2] = {-1, -1};  // elements in `vectors`: bias, or gamma and beta
 
   int64_t in_cols = 0;   // width of `in`
@@ -90,9 +90,9 @@ struct Op {
 struct PassShape {
   int64_t batch = 1;
   int64_t seq = 1;
-  int pairs = 1;         // direction pairs; 0: an evaluation
-  int64_t elt_bytes = 2;  // of the weights' dtype
-  int64_t tile_bytes = 0;  // upper bound of a tile; 0: default_tile_bytes
+  int pairs = 1;               // direction pairs; 0: an evaluation
+  int64_t elt_bytes = 2;       // of the weights' dtype
+  int64_t tile_bytes = 0;      // upper bound of a tile; 0: default_tile_bytes
   bool whole_weights = false;  // block granularity: a tile is a whole weight (an ablation)
 
   int64_t tokens() const { return batch * seq; }
@@ -110,14 +110,17 @@ struct Program {
   int64_t vocab_size = 0;
   int64_t max_positions = 0;
   // Well-known buffers, for the executor: written by `inputs`, read back at the end.
-  int token_ids = -1;      // [T] int32
-  int labelled_rows = -1;  // [L] int32
-  int targets = -1;        // [L] int32
+  int token_ids = -1;         // [T] int32
+  int labelled_rows = -1;     // [L] int32
+  int targets = -1;           // [L] int32
   std::vector<int> logprobs;  // per branch, [L] float32
-  int losses = -1;         // [branches] float64: sums over the passes of a step
+  int losses = -1;            // [branches] float64: sums over the passes of a step
 };
 
 // Whether an operation moves a tile or computes.
 constexpr bool is_copy(OpKind kind) { return kind == OpKind::upload || kind == OpKind::download; }
+
+// Per tile: whether no visit streams it, so that it moves only when it commits.
+std::vector<bool> folded_tiles(const Program& program);
 
 }  // namespace zo2

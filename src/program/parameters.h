@@ -15,10 +15,10 @@ enum class ParameterKind : uint8_t { matrix, vector, table };
 enum class Initial : uint8_t { normal, zeros, ones };  // normal: mean 0, standard deviation init_std
 
 struct Parameter {
-  uint32_t id = 0;    // layer * 64 + role; keys its noise, never reused
-  std::string name;   // as in the Hugging Face checkpoint, e.g. "model.decoder.layers.0.fc1.weight"
-  int64_t rows = 0;   // out_features; 1 for a vector
-  int64_t cols = 0;   // in_features; the length of a vector
+  uint32_t id = 0;   // layer * 64 + role; keys its noise, never reused
+  std::string name;  // as in the Hugging Face checkpoint, e.g. "model.decoder.layers.0.fc1.weight"
+  int64_t rows = 0;  // out_features; 1 for a vector
+  int64_t cols = 0;  // in_features; the length of a vector
   ParameterKind kind = ParameterKind::matrix;
   Initial initial = Initial::normal;
 

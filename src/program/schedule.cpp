@@ -88,9 +88,7 @@ Schedule make_schedule(const ParameterTable& table, const Program& program, cons
       case OpKind::fold:
         if (!layout.resident(op.tile)) wait_for(upload_of[op.tile], 0);
         break;
-      case OpKind::download:
-        wait_for(visit_of[op.tile], 0);
-        break;
+      case OpKind::download: wait_for(visit_of[op.tile], 0); break;
       case OpKind::gather: {
         // The download stream runs in order: its last download of this table is enough.
         int last = -1;
@@ -100,8 +98,7 @@ Schedule make_schedule(const ParameterTable& table, const Program& program, cons
         wait_for(last, last > at ? 1 : 0);
         break;
       }
-      default:
-        break;
+      default: break;
     }
   }
   return schedule;

@@ -16,8 +16,8 @@ namespace zo2 {
 enum class Stream : uint8_t { upload, compute, download };
 
 struct Dependency {
-  int op = 0;           // index in Schedule::ops
-  int passes_ago = 0;   // 0: of the same pass; 1: of the one before
+  int op = 0;          // index in Schedule::ops
+  int passes_ago = 0;  // 0: of the same pass; 1: of the one before
   bool operator==(const Dependency&) const = default;
 };
 

@@ -6,9 +6,10 @@ namespace zo2 {
 void check_batch(const Batch& batch, const Program& program) {
   const int64_t tokens = batch.batch * batch.seq;
   ZO2_CHECK(tokens > 0, UsageError, "the batch is empty");
-  ZO2_CHECK(batch.seq <= program.max_positions, UsageError, "a sequence of {} tokens is longer than the model's {} positions",
-            batch.seq, program.max_positions);
-  ZO2_CHECK(batch.batch <= program.shape.batch && batch.seq <= program.shape.seq && static_cast<int64_t>(batch.tokens.size()) == tokens,
+  ZO2_CHECK(batch.seq <= program.max_positions, UsageError,
+            "a sequence of {} tokens is longer than the model's {} positions", batch.seq, program.max_positions);
+  ZO2_CHECK(batch.batch <= program.shape.batch && batch.seq <= program.shape.seq &&
+                static_cast<int64_t>(batch.tokens.size()) == tokens,
             UsageError, "a batch of {} x {} tokens does not fit the planned {} x {}", batch.batch, batch.seq,
             program.shape.batch, program.shape.seq);
   ZO2_CHECK(!batch.rows.empty(), UsageError, "all labels of the batch are ignored: there is nothing to predict");

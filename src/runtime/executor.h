@@ -66,7 +66,7 @@ struct ExecutorSettings {
 
 struct ArenaMeter {
   int64_t planned_bytes = 0;
-  int64_t peak_bytes = 0;  // the highest byte of the arena that any operation was handed, plus one
+  int64_t peak_bytes = 0;          // the highest byte of the arena that any operation was handed, plus one
   int64_t library_peak_bytes = 0;  // what libraries took for themselves in one operation, outside the arena
 };
 

@@ -21,7 +21,8 @@ std::vector<Job> jobs_of(const HostWeights& weights) {
   std::vector<Job> jobs;
   for (int weight = 0; weight < weights.count(); ++weight) {
     const int64_t count = weights.table().weights[weight].count();
-    for (int64_t first = 0; first < count; first += kChunk) jobs.push_back({weight, first, std::min(kChunk, count - first)});
+    for (int64_t first = 0; first < count; first += kChunk)
+      jobs.push_back({weight, first, std::min(kChunk, count - first)});
   }
   return jobs;
 }

@@ -8,8 +8,8 @@
 
 namespace zo2 {
 
-// One tensor per parameter under its Hugging Face name, in alphabetical order, in the weights' dtype; a tied head is not
-// stored. `config` becomes config.json. Throws as write_checkpoint does.
+// One tensor per parameter under its Hugging Face name, in alphabetical order, in the weights' dtype; a tied head is
+// not stored. `config` becomes config.json. Throws as write_checkpoint does.
 void save_weights(const std::filesystem::path& folder, const HostWeights& weights, const Json& config);
 
 }  // namespace zo2

@@ -30,7 +30,8 @@ class RandomTokens final : public BatchSource {
       fill_bits({seed_, Purpose::seed_sequence, static_cast<uint32_t>(pass), kTokenStream, static_cast<uint32_t>(step)},
                 i * seq_, bits);
       for (uint32_t word : bits) {
-        sequences[i].input_ids.push_back(static_cast<int32_t>((uint64_t{word} * static_cast<uint64_t>(vocab_size_)) >> 32));
+        sequences[i].input_ids.push_back(
+            static_cast<int32_t>((uint64_t{word} * static_cast<uint64_t>(vocab_size_)) >> 32));
       }
       sequences[i].labels = sequences[i].input_ids;
       pointers.push_back(&sequences[i]);
@@ -125,7 +126,8 @@ std::vector<Sequence> read_sequences(const std::filesystem::path& path) {
     ZO2_CHECK(sequence.labels.size() == sequence.input_ids.size(), UsageError, "{}: {} labels for {} input_ids", where,
               sequence.labels.size(), sequence.input_ids.size());
     // The first label has no position to be predicted from.
-    const bool any = std::any_of(sequence.labels.begin() + 1, sequence.labels.end(), [](int32_t id) { return id != kIgnored; });
+    const bool any =
+        std::any_of(sequence.labels.begin() + 1, sequence.labels.end(), [](int32_t id) { return id != kIgnored; });
     ZO2_CHECK(any, UsageError, "{}: no label to predict: every label but the first is ignored ({})", where, kIgnored);
     sequences.push_back(std::move(sequence));
   }
@@ -157,7 +159,8 @@ std::unique_ptr<BatchSource> random_tokens(int64_t vocab_size, int64_t batch, in
   return std::make_unique<RandomTokens>(vocab_size, batch, seq, seed);
 }
 
-std::unique_ptr<BatchSource> shuffled_sequences(std::vector<Sequence> sequences, int64_t batch, int passes, uint64_t seed) {
+std::unique_ptr<BatchSource> shuffled_sequences(std::vector<Sequence> sequences, int64_t batch, int passes,
+                                                uint64_t seed) {
   return std::make_unique<ShuffledSequences>(std::move(sequences), batch, passes, seed);
 }
 

@@ -37,6 +37,7 @@ std::unique_ptr<BatchSource> random_tokens(int64_t vocab_size, int64_t batch, in
 
 // The sequences in a fresh order each epoch; with several passes a step, `passes` batches a step. The last, short batch
 // of an epoch is kept.
-std::unique_ptr<BatchSource> shuffled_sequences(std::vector<Sequence> sequences, int64_t batch, int passes, uint64_t seed);
+std::unique_ptr<BatchSource> shuffled_sequences(std::vector<Sequence> sequences, int64_t batch, int passes,
+                                                uint64_t seed);
 
 }  // namespace zo2

@@ -1,8 +1,8 @@
 // Zeroth-order steps against a float64 reference computed by transformers with explicit directions.
+#include "base/error.h"
 #include "base/json.h"
 #include "optimizer/testing.h"
 #include "optimizer/textbook_mezo.h"
-#include "base/error.h"
 
 namespace zo2 {
 namespace {

@@ -11,7 +11,8 @@ using testing::tiny_job;
 using testing::tiny_model;
 using testing::Trace;
 
-TrainJob durable_job(const Scratch& scratch, int64_t steps, DType dtype, Rounding rounding, int pairs, int64_t snapshots) {
+TrainJob durable_job(const Scratch& scratch, int64_t steps, DType dtype, Rounding rounding, int pairs,
+                     int64_t snapshots) {
   TrainJob job = tiny_job(tiny_model(false), dtype, steps);
   job.plan.writeback_every = 4;
   job.plan.pairs = pairs;
@@ -26,8 +27,8 @@ TEST(Resume, StoppedAndResumedEqualsUninterrupted) {
     for (Rounding rounding : {Rounding::nearest, Rounding::stochastic}) {
       for (int pairs : {1, 2}) {
         for (int64_t snapshots : {0, 7}) {
-          SCOPED_TRACE(fmt::format("{} rounding {} pairs {} snapshots {}", dtype_name(dtype), static_cast<int>(rounding),
-                                   pairs, snapshots));
+          SCOPED_TRACE(fmt::format("{} rounding {} pairs {} snapshots {}", dtype_name(dtype),
+                                   static_cast<int>(rounding), pairs, snapshots));
           const Scratch once;
           const Trace whole = run(durable_job(once, 75, dtype, rounding, pairs, snapshots));
           const Scratch parts;

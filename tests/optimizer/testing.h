@@ -80,7 +80,8 @@ inline void expect_equal(const Trace& a, const Trace& b) {
 // The folder of real models and reference results; empty when it is not there.
 inline std::filesystem::path shared_folder() {
   const char* given = std::getenv("ZO2_SHARED");
-  const std::filesystem::path folder = given != nullptr ? std::filesystem::path(given) : std::filesystem::path("../shared");
+  const std::filesystem::path folder =
+      given != nullptr ? std::filesystem::path(given) : std::filesystem::path("../shared");
   return std::filesystem::is_directory(folder / "fixtures" / "hf") ? folder : std::filesystem::path();
 }
 

@@ -41,7 +41,7 @@ struct Chain {
 
   static constexpr double kTileBytes = 1024 * 1024 * 2;
   Forecast at(const Hardware& hardware, int steps = 3) const {
-    return forecast(table, program, schedule, commits, hardware, steps);
+    return forecast(program, schedule, commits, hardware, steps);
   }
 };
 

@@ -42,7 +42,10 @@ struct Pass {
 class CpuExecutor final : public Executor {
  public:
   CpuExecutor(const Plan& plan, HostWeights& weights, const ExecutorSettings& settings)
-      : plan_(plan), settings_(settings), arena_(plan.layout.arena_bytes), operations_(plan, weights, settings_, arena_) {
+      : plan_(plan),
+        settings_(settings),
+        arena_(plan.layout.arena_bytes),
+        operations_(plan, weights, settings_, arena_) {
     if (plan.training) training_ = std::make_unique<Line>(*plan.training);
     if (plan.evaluation) evaluation_ = std::make_unique<Line>(*plan.evaluation);
     for (int stream = 0; stream < kStreams; ++stream) {
@@ -101,7 +104,9 @@ class CpuExecutor final : public Executor {
     operations_.save_resident();
   }
 
-  ArenaMeter arena() const override { return {plan_.layout.arena_bytes, arena_.peak_bytes(), cpu::library_peak_bytes()}; }
+  ArenaMeter arena() const override {
+    return {plan_.layout.arena_bytes, arena_.peak_bytes(), cpu::library_peak_bytes()};
+  }
 
  private:
   void enqueue(Line& line, PassInput input, int64_t in_flight) {

@@ -96,8 +96,8 @@ void layer_norm(DType dtype, const std::byte* in, const std::byte* gamma, const 
   for (int64_t row = first; row < last; ++row) {
     to_float(dtype, in + row * row_bytes, x);
     const float mean = sum_over(cols, [&](int64_t i) { return x[i]; }) / static_cast<float>(cols);
-    const float variance = sum_over(cols, [&](int64_t i) { return (x[i] - mean) * (x[i] - mean); }) /
-                           static_cast<float>(cols);
+    const float variance =
+        sum_over(cols, [&](int64_t i) { return (x[i] - mean) * (x[i] - mean); }) / static_cast<float>(cols);
     const float scale = 1.0f / std::sqrt(variance + kLayerNormEps);
     for (int64_t i = 0; i < cols; ++i) x[i] = std::fma((x[i] - mean) * scale, g[i], b[i]);
     from_float(dtype, x, out + row * row_bytes);
@@ -130,8 +130,8 @@ void add_rows(DType dtype, std::byte* a, const std::byte* b, int64_t count) {
   from_float(dtype, x, a);
 }
 
-void update_log_sum_exp(const float* logits, const int32_t* targets, int64_t vocab_first, int64_t vocab_rows, bool fresh,
-                        const LogSumExp& state, int64_t first, int64_t last) {
+void update_log_sum_exp(const float* logits, const int32_t* targets, int64_t vocab_first, int64_t vocab_rows,
+                        bool fresh, const LogSumExp& state, int64_t first, int64_t last) {
   for (int64_t row = first; row < last; ++row) {
     const float* x = logits + row * vocab_rows;
     const float before = fresh ? -std::numeric_limits<float>::infinity() : state.maximum[row];

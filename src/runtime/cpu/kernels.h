@@ -31,8 +31,8 @@ struct LogSumExp {
 
 // Takes in logits [rows, vocab_rows], the columns being vocabulary entries [vocab_first, vocab_first + vocab_rows).
 // `fresh` starts over.
-void update_log_sum_exp(const float* logits, const int32_t* targets, int64_t vocab_first, int64_t vocab_rows, bool fresh,
-                        const LogSumExp& state, int64_t first, int64_t last);
+void update_log_sum_exp(const float* logits, const int32_t* targets, int64_t vocab_first, int64_t vocab_rows,
+                        bool fresh, const LogSumExp& state, int64_t first, int64_t last);
 
 // logprobs = target - (maximum + log(sum)); returns the sum of -logprobs in float64, in row order.
 double finish_log_probabilities(const LogSumExp& state, int64_t rows, float* logprobs);

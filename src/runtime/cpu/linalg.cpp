@@ -16,8 +16,8 @@
 extern "C" {
 void cblas_gemm_bf16bf16f32(int layout, int trans_a, int trans_b, int m, int n, int k, float alpha, const void* a,
                             int lda, const void* b, int ldb, float beta, float* c, int ldc);
-void cblas_gemm_f16f16f32(int layout, int trans_a, int trans_b, int m, int n, int k, float alpha, const void* a, int lda,
-                          const void* b, int ldb, float beta, float* c, int ldc);
+void cblas_gemm_f16f16f32(int layout, int trans_a, int trans_b, int m, int n, int k, float alpha, const void* a,
+                          int lda, const void* b, int ldb, float beta, float* c, int ldc);
 }
 #endif
 

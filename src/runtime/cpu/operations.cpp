@@ -177,8 +177,8 @@ void Operations::visit(const PlannedPass& planned, const ScheduledOp& scheduled,
     for (int side = 0; side < 2; ++side) {
       if (output.out[side]) part.out[side] = output.out[side] + elements_bytes(first);
     }
-    visit_elements(rules_, tile.weight, tile.first_element() + first, last - first, base + elements_bytes(first), entries,
-                   training && op.kind == OpKind::visit ? &direction : nullptr, part);
+    visit_elements(rules_, tile.weight, tile.first_element() + first, last - first, base + elements_bytes(first),
+                   entries, training && op.kind == OpKind::visit ? &direction : nullptr, part);
   });
 }
 
@@ -212,8 +212,7 @@ void Operations::gather(const PlannedPass& planned, const Op& op, const PassInpu
   at::parallel_for(0, tokens, kRowGrain, [&](int64_t first, int64_t last) {
     std::vector<std::byte> held(static_cast<size_t>(2 * row_bytes));
     for (int64_t token = first; token < last; ++token) {
-      const int64_t row =
-          op.index == GatherIndex::tokens ? ids[token] : token % input.batch.seq + op.index_offset;
+      const int64_t row = op.index == GatherIndex::tokens ? ids[token] : token % input.batch.seq + op.index_offset;
       VisitOutput part;
       for (int side = 0; side < 2; ++side) {
         if (!out[side]) continue;
@@ -245,8 +244,7 @@ void Operations::linear(const PlannedPass& planned, const Op& op, const PassInpu
   const int64_t rows = extent_of(op, input);
   const std::byte* in = buffer(planned, op.in[0], elements_bytes(rows * op.in_cols));
   const std::byte* weights = buffer(planned, op.weights, elements_bytes(tile.count()));
-  std::byte* panel =
-      buffer(planned, op.out[0], elements_bytes(rows * op.out_cols)) + elements_bytes(tile.first_row);
+  std::byte* panel = buffer(planned, op.out[0], elements_bytes(rows * op.out_cols)) + elements_bytes(tile.first_row);
   const auto epilogue = [&] {
     if (op.vectors < 0) return;
     const std::byte* bias = whole(planned, op.vectors) + elements_bytes(op.vector_offset[0] + tile.first_row);

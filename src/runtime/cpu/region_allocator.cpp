@@ -47,8 +47,8 @@ class RegionAllocator final : public c10::Allocator {
  private:
   static void release(void* data) {
     const RegionScope* scope = current;
-    const bool inside = scope != nullptr && scope->data_ != nullptr && data >= scope->data_ &&
-                        data < scope->data_ + scope->capacity_;
+    const bool inside =
+        scope != nullptr && scope->data_ != nullptr && data >= scope->data_ && data < scope->data_ + scope->capacity_;
     if (!inside) c10::GetDefaultCPUAllocator()->raw_deleter()(data);
   }
 

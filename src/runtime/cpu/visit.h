@@ -17,8 +17,9 @@ struct Direction {
 };
 
 struct VisitOutput {
-  std::byte* base = nullptr;       // w_t, when the visit commits; may be the memory that is read
-  std::byte* out[2] = {nullptr, nullptr};  // w_t + eps z and w_t - eps z; or w_t in the first when there is no direction
+  std::byte* base = nullptr;  // w_t, when the visit commits; may be the memory that is read
+  std::byte* out[2] = {nullptr,
+                       nullptr};  // w_t + eps z and w_t - eps z; or w_t in the first when there is no direction
 };
 
 // How a run folds: what stays the same from visit to visit.
@@ -36,8 +37,8 @@ struct FoldRules {
 void visit_elements(const FoldRules& rules, int weight, int64_t first, int64_t count, const std::byte* base,
                     std::span<const LogEntry> pending, const Direction* direction, const VisitOutput& output);
 
-// Rounds to `dtype` up or down with probabilities that make the expectation exact; `bits` is one random word an element.
-// fp32 is left as it is.
+// Rounds to `dtype` up or down with probabilities that make the expectation exact; `bits` is one random word an
+// element. fp32 is left as it is.
 void round_stochastically(DType dtype, std::span<const uint32_t> bits, std::span<float> values);
 
 }  // namespace zo2
