@@ -1,6 +1,7 @@
 #include "model/plan.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "base/error.h"
 
@@ -87,7 +88,7 @@ Traffic traffic_per_step(const Plan& plan) {
     up += op.kind == OpKind::fold ? bytes / period : bytes;
     if (program.shape.training()) down += bytes / period;
   }
-  return {static_cast<int64_t>(up + 0.5), static_cast<int64_t>(down + 0.5)};
+  return {std::llround(up), std::llround(down)};
 }
 
 }  // namespace zo2
