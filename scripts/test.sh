@@ -152,9 +152,9 @@ fi
 if [[ $sanitizers == yes ]]; then
   cuda_option=()
   export ASAN_OPTIONS=allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1
-  export TSAN_OPTIONS="suppressions=$PWD/scripts/tsan.supp"
-  stage "address and undefined behaviour sanitizers" sanitized_tests asan "${plain_layers[@]}" || true
-  # One OpenMP thread: the sanitizer does not see what LibTorch's OpenMP synchronises.
-  OMP_NUM_THREADS=1 stage "thread sanitizer" sanitized_tests tsan runtime optimizer || true
+  # One OpenMP thread: the thread sanitizer does not see what LibTorch's OpenMP synchronises.
+  export OMP_NUM_THREADS=1
+  stage "address and undefined behaviour sanitizers" sanitized_tests asan "${plain_layers[@]}" runtime || true
+  stage "thread sanitizer" sanitized_tests tsan runtime optimizer || true
 fi
 finish
