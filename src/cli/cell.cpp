@@ -122,10 +122,6 @@ Json trained_result(const std::filesystem::path& folder, const CellRequest& requ
   };
   TrainJob job = job_from_config(request.config);
   metrics["parameters"] = parameters_of(job.config).count();
-  const auto finish = [&] {
-    add_speed_metrics(request.config, samples, metrics);
-    add_loss_metrics(samples, metrics);
-  };
   try {
     const TrainReport report = run_train_job(job, observer);
     result["hashes"] = {{"initial_weights", report.initial_weights}, {"final_weights", report.final_weights}};
@@ -138,7 +134,8 @@ Json trained_result(const std::filesystem::path& folder, const CellRequest& requ
     result["state"] = state_name(State::diverged);
     result["error"] = error.what();
   }
-  finish();
+  add_speed_metrics(request.config, samples, metrics);
+  add_loss_metrics(samples, metrics);
   result["chosen"]["device"] = "cpu";
   return result;
 }

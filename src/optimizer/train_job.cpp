@@ -23,7 +23,7 @@ StepLogHeader log_header(const TrainJob& job, const Plan& plan, const std::strin
   header.noise = distribution_name(job.executor.noise);
   header.pairs = plan.settings.pairs;
   header.eps = static_cast<double>(job.executor.eps);
-  header.tile_bytes = plan.settings.tile_bytes;
+  header.tile_bytes = plan.any().program.shape.tile_bytes;
   header.config = job.log_config;
   return header;
 }

@@ -15,10 +15,10 @@ int64_t default_tile_bytes(int64_t hidden_size, int64_t elt_bytes) {
 
 ProgramBuilder::ProgramBuilder(const ParameterTable& table, const PassShape& shape, int64_t hidden_size,
                                int64_t num_heads)
-    : table_(table), hidden_size_(hidden_size) {
+    : table_(table) {
   program_.shape = shape;
+  if (shape.tile_bytes == 0) program_.shape.tile_bytes = default_tile_bytes(hidden_size, shape.elt_bytes);
   program_.num_heads = num_heads;
-  tile_bytes_ = shape.tile_bytes > 0 ? shape.tile_bytes : default_tile_bytes(hidden_size, shape.elt_bytes);
   const int64_t tokens = shape.tokens();
   program_.token_ids = buffer("token_ids", BufferKind::integers, tokens * 4);
   program_.labelled_rows = buffer("labelled_rows", BufferKind::integers, tokens * 4);
@@ -49,9 +49,9 @@ Op& ProgramBuilder::emit(OpKind kind) {
 int64_t ProgramBuilder::rows_per_tile(const Weight& weight) const {
   if (program_.shape.whole_weights) return weight.rows;
   const int64_t row_bytes = weight.cols * program_.shape.elt_bytes;
-  int64_t fitting = tile_bytes_ / row_bytes;
-  ZO2_CHECK(fitting >= 1, UsageError, "a tile of {} cannot hold one row of {} ({})", format_bytes(tile_bytes_),
-            weight.name, format_bytes(row_bytes));
+  int64_t fitting = program_.shape.tile_bytes / row_bytes;
+  ZO2_CHECK(fitting >= 1, UsageError, "a tile of {} cannot hold one row of {} ({})",
+            format_bytes(program_.shape.tile_bytes), weight.name, format_bytes(row_bytes));
   // Multiples of 64 rows keep panels and copies aligned.
   constexpr int64_t kAlignedRows = 64;
   const bool aligned = fitting >= kAlignedRows;
@@ -63,9 +63,9 @@ int64_t ProgramBuilder::rows_per_tile(const Weight& weight) const {
   return std::min(aligned ? align_up(even, kAlignedRows) : even, weight.rows);
 }
 
-Activation ProgramBuilder::activation(const std::string& name, int64_t cols, Extent extent) {
+Activation ProgramBuilder::activation(const std::string& name, int64_t cols) {
   Activation result{{}, cols};
-  const int64_t bytes = extent_tokens(extent) * cols * program_.shape.elt_bytes;
+  const int64_t bytes = program_.shape.tokens() * cols * program_.shape.elt_bytes;
   for (int branch = 0; branch < program_.shape.branches(); ++branch) {
     result.id.push_back(buffer(fmt::format("{}.{}", name, branch), BufferKind::hidden, bytes));
   }
@@ -89,8 +89,8 @@ void ProgramBuilder::gather(int table_weight, GatherIndex index, int64_t index_o
   }
 }
 
-template <typename Use>
-void ProgramBuilder::stream(int tile_index, const int (&scratch)[2], Use use) {
+template <typename OutOf, typename Use>
+void ProgramBuilder::stream(int tile_index, OutOf out_of, Use use) {
   emit(OpKind::upload).tile = tile_index;
   const int sides = program_.shape.sides();
   const int branches = program_.shape.branches();
@@ -100,10 +100,16 @@ void ProgramBuilder::stream(int tile_index, const int (&scratch)[2], Use use) {
     visit.branch = branch;
     visit.pair = branch / 2;
     visit.last_visit = branch + sides == branches;
-    for (int side = 0; side < sides; ++side) visit.out[side] = scratch[side];
-    for (int side = 0; side < sides; ++side) use(branch + side, scratch[side]);
+    for (int side = 0; side < sides; ++side) visit.out[side] = out_of(branch + side);
+    for (int side = 0; side < sides; ++side) use(branch + side);
   }
   emit(OpKind::download).tile = tile_index;
+}
+
+template <typename Use>
+void ProgramBuilder::stream_rows(int tile_index, Use use) {
+  const auto scratch_of = [&](int branch) { return scratch_[branch % 2]; };
+  stream(tile_index, scratch_of, [&](int branch) { use(branch, scratch_of(branch)); });
 }
 
 Vectors ProgramBuilder::visit_vectors(int packed_weight) {
@@ -113,18 +119,7 @@ Vectors ProgramBuilder::visit_vectors(int packed_weight) {
     vectors.id.push_back(buffer(fmt::format("{}.{}", weight.name, branch), BufferKind::weights,
                                 weight.count() * program_.shape.elt_bytes));
   }
-  const int index = tile(packed_weight, 0, 1);
-  emit(OpKind::upload).tile = index;
-  const int sides = program_.shape.sides();
-  for (int branch = 0; branch < program_.shape.branches(); branch += sides) {
-    Op& visit = emit(OpKind::visit);
-    visit.tile = index;
-    visit.branch = branch;
-    visit.pair = branch / 2;
-    visit.last_visit = branch + sides == program_.shape.branches();
-    for (int side = 0; side < sides; ++side) visit.out[side] = vectors.id[branch + side];
-  }
-  emit(OpKind::download).tile = index;
+  stream(tile(packed_weight, 0, 1), [&](int branch) { return vectors.id[branch]; }, [](int /*branch*/) {});
   return vectors;
 }
 
@@ -151,7 +146,7 @@ void ProgramBuilder::linear(const Activation& in, int matrix, const Vectors* vec
   const int64_t step = rows_per_tile(weight);
   for (int64_t row = 0; row < weight.rows; row += step) {
     const int index = tile(matrix, row, std::min(step, weight.rows - row));
-    stream(index, scratch_, [&](int branch, int scratch) {
+    stream_rows(index, [&](int branch, int scratch) {
       Op& op = emit(OpKind::linear);
       op.tile = index;
       op.branch = branch;
@@ -189,7 +184,7 @@ Activation ProgramBuilder::attention(const Activation& q, const Activation& k, c
 }
 
 Activation ProgramBuilder::select_rows(const Activation& in) {
-  Activation rows = activation("labelled", in.cols, Extent::labelled);
+  Activation rows = activation("labelled", in.cols);
   for (int branch = 0; branch < program_.shape.branches(); ++branch) {
     Op& op = emit(OpKind::select_rows);
     op.branch = branch;
@@ -217,7 +212,7 @@ void ProgramBuilder::head(const Activation& rows, int table_weight) {
   }
   for (int64_t row = 0; row < weight.rows; row += step) {
     const int index = tile(table_weight, row, std::min(step, weight.rows - row));
-    stream(index, scratch_, [&](int branch, int scratch) {
+    stream_rows(index, [&](int branch, int scratch) {
       Op& op = emit(OpKind::head);
       op.tile = index;
       op.branch = branch;

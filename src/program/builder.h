@@ -38,7 +38,7 @@ class ProgramBuilder {
  public:
   ProgramBuilder(const ParameterTable& table, const PassShape& shape, int64_t hidden_size, int64_t num_heads);
 
-  Activation activation(const std::string& name, int64_t cols, Extent extent = Extent::tokens);
+  Activation activation(const std::string& name, int64_t cols);
   // out = or += rows of the table at tokens or positions.
   void gather(int table_weight, GatherIndex index, int64_t index_offset, const Activation& out, bool accumulate);
   Vectors visit_vectors(int packed_weight);
@@ -61,16 +61,16 @@ class ProgramBuilder {
   int buffer(const std::string& name, BufferKind kind, int64_t bytes, bool persistent = false);
   int tile(int weight, int64_t first_row, int64_t rows);
   int64_t rows_per_tile(const Weight& weight) const;
-  int64_t extent_tokens(Extent) const { return program_.shape.tokens(); }
   Op& emit(OpKind kind);
-  // Upload, one visit per pair each followed by use(branches of the pair), Download.
+  // Upload, one visit per pair into out_of(branch), each followed by use(branch) of its branches, Download.
+  template <typename OutOf, typename Use>
+  void stream(int tile_index, OutOf out_of, Use use);
+  // The same for a tile of a matrix or table: visited into the scratch buffers.
   template <typename Use>
-  void stream(int tile_index, const int (&scratch)[2], Use use);
+  void stream_rows(int tile_index, Use use);
 
   const ParameterTable& table_;
   Program program_;
-  int64_t hidden_size_;
-  int64_t tile_bytes_;
   int scratch_[2] = {-1, -1};  // W+ and W-, [rows of the tile, cols]
 };
 

@@ -92,7 +92,7 @@ struct PassShape {
   int64_t seq = 1;
   int pairs = 1;               // direction pairs; 0: an evaluation
   int64_t elt_bytes = 2;       // of the weights' dtype
-  int64_t tile_bytes = 0;      // upper bound of a tile; 0: default_tile_bytes
+  int64_t tile_bytes = 0;      // upper bound of a tile; 0 becomes default_tile_bytes in Program::shape
   bool whole_weights = false;  // block granularity: a tile is a whole weight (an ablation)
 
   int64_t tokens() const { return batch * seq; }

@@ -30,15 +30,12 @@ std::vector<Job> jobs_of(const HostWeights& weights) {
 // Folds the entries of steps [first_step, end_step) into one job's elements.
 void fold(HostWeights& weights, const FoldRules& rules, const Job& job, std::span<const LogEntry> entries, int pairs,
           int64_t first_step, int64_t end_step) {
-  if (first_step >= end_step) return;
-  ZO2_ASSERT(!entries.empty() && entries.front().step <= first_step);
-  const auto skip = static_cast<size_t>((first_step - entries.front().step) * pairs);
-  const auto count = static_cast<size_t>((end_step - first_step) * pairs);
-  ZO2_ASSERT(skip + count <= entries.size() && entries[skip].step == first_step);
+  const std::span<const LogEntry> pending = entries_between(entries, pairs, first_step, end_step);
+  if (pending.empty()) return;
   std::byte* data = weights.data(job.weight) + job.first * dtype_bytes(weights.dtype());
   VisitOutput output;
   output.base = data;
-  visit_elements(rules, job.weight, job.first, job.count, data, entries.subspan(skip, count), nullptr, output);
+  visit_elements(rules, job.weight, job.first, job.count, data, pending, nullptr, output);
 }
 
 }  // namespace

@@ -80,6 +80,16 @@ StepLog parse(std::string_view bytes, const fs::path& path) {
 
 }  // namespace
 
+std::span<const LogEntry> entries_between(std::span<const LogEntry> entries, int pairs, int64_t first_step,
+                                          int64_t end_step) {
+  if (first_step >= end_step) return {};
+  ZO2_ASSERT(!entries.empty() && entries.front().step <= first_step);
+  const auto first = static_cast<size_t>((first_step - entries.front().step) * pairs);
+  const auto count = static_cast<size_t>((end_step - first_step) * pairs);
+  ZO2_ASSERT(first + count <= entries.size() && entries[first].step == first_step);
+  return entries.subspan(first, count);
+}
+
 int64_t StepLog::next_step() const {
   if (entries.empty()) return 0;
   const LogEntry& last = entries.back();

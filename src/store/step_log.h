@@ -63,6 +63,11 @@ Json to_json(const StepLogHeader& header);
 // One line for every field that differs: "dtype: the log has fp16, this run has bf16". Empty when equal.
 std::vector<std::string> differences(const StepLogHeader& log, const StepLogHeader& run);
 
+// The entries of steps [first_step, end_step), oldest first, out of consecutive ones with `pairs` a step. Throws
+// InternalError when one is missing.
+std::span<const LogEntry> entries_between(std::span<const LogEntry> entries, int pairs, int64_t first_step,
+                                          int64_t end_step);
+
 struct StepLog {
   StepLogHeader header;
   std::vector<LogEntry> entries;  // up to the torn tail

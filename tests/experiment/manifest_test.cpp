@@ -7,12 +7,12 @@
 
 #include "base/error.h"
 #include "experiment/config_schema.h"
-#include "scratch.h"
+#include "support.h"
 
 namespace zo2 {
 namespace {
 
-using testing::Scratch;
+using testing::TempFolder;
 using namespace std::string_literals;
 
 std::string slugs(const Experiment& experiment) {
@@ -31,7 +31,7 @@ std::string problems_of(const std::filesystem::path& path, const ManifestOptions
 }
 
 TEST(Manifest, CellsAreTheProductOfTheAxesLastFastest) {
-  const Scratch scratch;
+  const TempFolder scratch;
   const auto path = scratch.write("m.yaml", R"(
 name: product
 defaults: {data: {seq: 64}, method.lr: 1e-4}
@@ -53,7 +53,7 @@ timeout: 1.5
 }
 
 TEST(Manifest, AZipSetsSeveralKeysAndEqualCellsAreKeptOnce) {
-  const Scratch scratch;
+  const TempFolder scratch;
   const auto path = scratch.write("m.yaml", R"(
 matrix:
   case:
@@ -68,7 +68,7 @@ matrix:
 }
 
 TEST(Manifest, SlugsNameOnlyWhatTellsCellsApart) {
-  const Scratch scratch;
+  const TempFolder scratch;
   const auto path = scratch.write("m.yaml", R"(
 defaults: {model.name: opt-125m}
 matrix: {data.seq: [32, 64], engine.tile: [auto, 16 MiB], engine.overlap: [true, false]}
@@ -80,7 +80,7 @@ matrix: {data.seq: [32, 64], engine.tile: [auto, 16 MiB], engine.overlap: [true,
 }
 
 TEST(Manifest, AnExcludedCellStaysWithItsReason) {
-  const Scratch scratch;
+  const TempFolder scratch;
   const auto path = scratch.write("m.yaml", R"(
 matrix: {model.name: [opt-125m, opt-175b], method.name: [mezo, zo2]}
 exclude: [{where: {method.name: [mezo, resident], model.name: opt-175b}, reason: needs 350 GB of device memory}]
@@ -94,7 +94,7 @@ exclude: [{where: {method.name: [mezo, resident], model.name: opt-175b}, reason:
 }
 
 TEST(Manifest, LaterSettingsWin) {
-  const Scratch scratch;
+  const TempFolder scratch;
   scratch.write("base/parent.yaml", R"(
 name: parent
 defaults: {method: {lr: 1e-3, eps: 1e-2}, train: {steps: 10, warmup: 2}}
@@ -137,7 +137,7 @@ variants:
 }
 
 TEST(Manifest, HashDependsOnValuesOnly) {
-  const Scratch scratch;
+  const TempFolder scratch;
   const auto hash = [&](const std::string& text) {
     return load_experiment(scratch.write("m.yaml", text)).cells.at(0).config_hash;
   };
@@ -151,7 +151,7 @@ TEST(Manifest, HashDependsOnValuesOnly) {
 }
 
 TEST(Manifest, ReportsAllMistakesAtOnceWithTheirPlaces) {
-  const Scratch scratch;
+  const TempFolder scratch;
   const auto path = scratch.write("m.yaml",
                                   "name: [a]\n"                                                       // 1
                                   "default: {}\n"                                                     // 2
@@ -191,7 +191,7 @@ TEST(Manifest, ReportsAllMistakesAtOnceWithTheirPlaces) {
 }
 
 TEST(Manifest, RefusesValuesThatAreImpossibleTogether) {
-  const Scratch scratch;
+  const TempFolder scratch;
   const auto refuses = [&](const std::string& text, const std::string& place, const std::string& message) {
     const auto path = scratch.write("m.yaml", text);
     EXPECT_EQ(problems_of(path).find(path.string() + place + message), 0u) << problems_of(path);
@@ -207,7 +207,7 @@ TEST(Manifest, RefusesValuesThatAreImpossibleTogether) {
 }
 
 TEST(Manifest, BadFilesAndOverridesAreClear) {
-  const Scratch scratch;
+  const TempFolder scratch;
   EXPECT_THROW(load_experiment(scratch.path() / "absent.yaml"), IoError);
   EXPECT_THROW(load_experiment(scratch.path()), IoError);
   const auto broken = scratch.write("broken.yaml", "name: x\nmatrix: {a: [1\n");
@@ -228,7 +228,7 @@ TEST(Manifest, BadFilesAndOverridesAreClear) {
 }
 
 TEST(Manifest, ExpectationsSurviveTheExperimentFile) {
-  const Scratch scratch;
+  const TempFolder scratch;
   const auto path = scratch.write("m.yaml", R"(
 expect: [{where: {model.name: [opt-175b, opt-66b]}, metric: nvml_step_peak_bytes, at_most: 18.04 GB, source: README}]
 )");
@@ -258,7 +258,7 @@ TEST(Manifest, QuickExperimentResolves) {
 }
 
 TEST(Manifest, AThousandCellsResolveInAMoment) {
-  const Scratch scratch;
+  const TempFolder scratch;
   std::string seeds;
   for (int i = 0; i < 500; ++i) seeds += (i ? ", " : "") + std::to_string(i);
   const auto path = scratch.write("m.yaml", "matrix: {data.seed: [" + seeds + "], method.name: [zo2, resident]}");

@@ -8,15 +8,15 @@
 
 #include "base/error.h"
 #include "experiment/config_schema.h"
-#include "scratch.h"
+#include "support.h"
 
 namespace zo2 {
 namespace {
 
-using testing::Scratch;
+using testing::TempFolder;
 
 TEST(Samples, ReadBackToTheSameBits) {
-  const Scratch scratch;
+  const TempFolder scratch;
   const double infinity = std::numeric_limits<double>::infinity();
   std::vector<StepSample> written{
       {0, 18446744073709551615u, {0.1}, {1.0 / 3}, {5e-324}, 12.5},
@@ -44,7 +44,7 @@ TEST(Samples, ReadBackToTheSameBits) {
 }
 
 TEST(Samples, ATornLastLineIsLeftOut) {
-  const Scratch scratch;
+  const TempFolder scratch;
   scratch.write("samples.jsonl", "{\"kind\":\"eval\",\"step\":1}\n{\"kind\":\"ev");
   EXPECT_EQ(read_sample_lines(scratch.path()).size(), 1u);
   scratch.write("samples.jsonl", "{\"kind\":\"ev");
@@ -53,7 +53,7 @@ TEST(Samples, ATornLastLineIsLeftOut) {
 }
 
 TEST(Samples, ABrokenLineInTheMiddleIsNamed) {
-  const Scratch scratch;
+  const TempFolder scratch;
   scratch.write("samples.jsonl", "{\"kind\":\"eval\"}\nnonsense\n{\"kind\":\"eval\"}\n");
   try {
     read_sample_lines(scratch.path());
@@ -66,7 +66,7 @@ TEST(Samples, ABrokenLineInTheMiddleIsNamed) {
 }
 
 TEST(Record, IsThereOnceItsResultIs) {
-  const Scratch scratch;
+  const TempFolder scratch;
   const CellRequest request{"quick", "opt-125m-zo2", 2, "abc", default_config()};
   scratch.write("config.json", to_json(request).dump());
   EXPECT_FALSE(read_record(scratch.path()));
@@ -88,7 +88,7 @@ TEST(Record, IsThereOnceItsResultIs) {
 }
 
 TEST(Record, RefusesAStateOrShapeThatItDoesNotKnow) {
-  const Scratch scratch;
+  const TempFolder scratch;
   scratch.write("config.json", to_json(CellRequest{"e", "s", 0, "abc", default_config()}).dump());
   scratch.write("result.json", R"({"state": "splendid"})");
   EXPECT_THROW(read_record(scratch.path()), UsageError);
@@ -100,7 +100,7 @@ TEST(Record, RefusesAStateOrShapeThatItDoesNotKnow) {
 }
 
 TEST(Record, CellsComeInTheExperimentsOrderAndRepeatsByNumber) {
-  const Scratch scratch;
+  const TempFolder scratch;
   const auto add = [&](const std::string& cell, int repeat) {
     const std::string folder = "cells/" + cell + "/r" + std::to_string(repeat);
     scratch.write(folder + "/config.json", to_json(CellRequest{"e", cell, repeat, cell, default_config()}).dump());

@@ -8,12 +8,12 @@
 
 #include "base/error.h"
 #include "experiment/config_schema.h"
-#include "scratch.h"
+#include "support.h"
 
 namespace zo2 {
 namespace {
 
-using testing::Scratch;
+using testing::TempFolder;
 
 // Synthetic records: the numbers are invented.
 class ReportTest : public ::testing::Test {
@@ -64,7 +64,7 @@ class ReportTest : public ::testing::Test {
     return verdicts.empty() ? EqualityVerdict{} : verdicts[0];
   }
 
-  Scratch scratch_;
+  TempFolder scratch_;
 };
 
 TEST_F(ReportTest, EqualRunsPass) {
@@ -230,7 +230,7 @@ TEST(Reference, PublishedFilesAreReadAsPrinted) {
 }
 
 TEST(Reference, AMistakeIsNamedWithItsLine) {
-  const Scratch scratch;
+  const TempFolder scratch;
   const auto problem = [&](const std::string& text) -> std::string {
     try {
       read_reference(scratch.write("r.yaml", text));

@@ -12,12 +12,12 @@
 
 #include "base/error.h"
 #include "experiment/process.h"
-#include "scratch.h"
+#include "support.h"
 
 namespace zo2 {
 namespace {
 
-using testing::Scratch;
+using testing::TempFolder;
 namespace fs = std::filesystem;
 
 constexpr const char* kSucceed = R"(echo '{"schema":1,"state":"ok","metrics":{"tokens_per_s":5}}' > "$1/result.json")";
@@ -37,7 +37,7 @@ class RunnerTest : public ::testing::Test {
   Record only_record() { return read_records(out()).at(0); }
   fs::path out() const { return scratch_.path() / "out"; }
 
-  Scratch scratch_;
+  TempFolder scratch_;
 };
 
 TEST_F(RunnerTest, AGoodRepeatLeavesACompleteRecord) {
@@ -196,7 +196,7 @@ TEST_F(RunnerTest, RefusesAnOutputThatItCannotWriteAndAProgramThatIsNotThere) {
 }
 
 TEST(Process, ReportsItsPeakMemory) {
-  const Scratch scratch;
+  const TempFolder scratch;
   ProcessSpec spec{.command = {"/bin/sh", "-c",
                                "dd if=/dev/zero of=/dev/null bs=64M count=1 2>/dev/null; exec dd "
                                "if=/dev/zero of=/dev/null bs=200M count=1"},

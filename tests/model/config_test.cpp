@@ -14,15 +14,6 @@ namespace {
 using namespace zo2::testing;
 namespace fs = std::filesystem;
 
-// $ZO2_SHARED, or ../shared beside the source tree.
-fs::path fixture(const std::string& name) {
-  const char* given = std::getenv("ZO2_SHARED");
-  const fs::path shared = given != nullptr
-                              ? fs::path(given)
-                              : fs::path(__FILE__).parent_path().parent_path().parent_path().parent_path() / "shared";
-  return shared / "fixtures" / "hf" / name;
-}
-
 Json valid() {
   return {{"model_type", "opt"},           {"vocab_size", 512},        {"hidden_size", 64},
           {"num_hidden_layers", 4},        {"num_attention_heads", 4}, {"ffn_dim", 256},

@@ -10,9 +10,8 @@ namespace {
 class ZerothOrder : public ::testing::Test {
  protected:
   void SetUp() override {
-    const auto shared = testing::shared_folder();
-    if (shared.empty()) GTEST_SKIP() << "skipped: no shared fixtures";
-    folder_ = shared / "fixtures" / "hf" / "opt-preln";
+    folder_ = testing::fixture("opt-preln");
+    if (!std::filesystem::is_directory(folder_)) GTEST_SKIP() << "skipped: no shared fixtures";
     reference_ = read_json(folder_ / "reference.json").at("zeroth_order");
     config_ = model_from_folder(folder_);
     table_ = parameters_of(config_);

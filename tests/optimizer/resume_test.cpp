@@ -6,12 +6,12 @@ namespace zo2 {
 namespace {
 
 using testing::run;
-using testing::Scratch;
+using testing::TempFolder;
 using testing::tiny_job;
 using testing::tiny_model;
 using testing::Trace;
 
-TrainJob durable_job(const Scratch& scratch, int64_t steps, DType dtype, Rounding rounding, int pairs,
+TrainJob durable_job(const TempFolder& scratch, int64_t steps, DType dtype, Rounding rounding, int pairs,
                      int64_t snapshots) {
   TrainJob job = tiny_job(tiny_model(false), dtype, steps);
   job.plan.writeback_every = 4;
@@ -29,9 +29,9 @@ TEST(Resume, StoppedAndResumedEqualsUninterrupted) {
         for (int64_t snapshots : {0, 7}) {
           SCOPED_TRACE(fmt::format("{} rounding {} pairs {} snapshots {}", dtype_name(dtype),
                                    static_cast<int>(rounding), pairs, snapshots));
-          const Scratch once;
+          const TempFolder once;
           const Trace whole = run(durable_job(once, 75, dtype, rounding, pairs, snapshots));
-          const Scratch parts;
+          const TempFolder parts;
           std::vector<LogEntry> entries;
           Trace last;
           for (int64_t steps : {1, 23, 66, 75}) {
@@ -51,7 +51,7 @@ TEST(Resume, StoppedAndResumedEqualsUninterrupted) {
 }
 
 TEST(Resume, AnotherConfigurationIsRefusedByName) {
-  const Scratch scratch;
+  const TempFolder scratch;
   run(durable_job(scratch, 3, DType::f32, Rounding::nearest, 1, 0));
   try {
     run(durable_job(scratch, 6, DType::bf16, Rounding::nearest, 1, 0));
@@ -61,15 +61,24 @@ TEST(Resume, AnotherConfigurationIsRefusedByName) {
   }
 }
 
+TEST(Resume, TheLogNamesTheTileSizeThatAutoChose) {
+  const TempFolder scratch;
+  const TrainJob job = durable_job(scratch, 2, DType::bf16, Rounding::nearest, 1, 0);
+  ASSERT_EQ(job.plan.tile_bytes, 0);
+  run(durable_job(scratch, 2, DType::bf16, Rounding::nearest, 1, 0));
+  const StepLog log = read_step_log(scratch.path() / "run" / "step.log");
+  EXPECT_EQ(log.header.tile_bytes, default_tile_bytes(job.config.hidden_size, 2));
+}
+
 TEST(Resume, TheTextbookBaselineWritesNoLogAndSaysSo) {
-  const Scratch scratch;
+  const TempFolder scratch;
   TrainJob job = durable_job(scratch, 3, DType::f32, Rounding::nearest, 1, 0);
   job.method = MethodKind::mezo;
   EXPECT_THROW(run(std::move(job)), UsageError);
 }
 
 TEST(Divergence, TenStepsWithoutAFiniteGradientStopTheRunAndKeepTheLog) {
-  const Scratch scratch;
+  const TempFolder scratch;
   TrainJob job = durable_job(scratch, 100, DType::f16, Rounding::nearest, 1, 0);
   job.trainer.learning_rate.initial = 1e6;
   EXPECT_THROW(run(std::move(job)), DivergedError);

@@ -11,6 +11,7 @@
 
 #include "optimizer/train_job.h"
 #include "store/load_weights.h"
+#include "support.h"
 
 namespace zo2::testing {
 
@@ -76,31 +77,5 @@ inline void expect_equal(const Trace& a, const Trace& b) {
   ASSERT_EQ(a.report.final_weights, b.report.final_weights);
   ASSERT_NE(a.report.final_weights, a.report.initial_weights);
 }
-
-// The folder of real models and reference results; empty when it is not there.
-inline std::filesystem::path shared_folder() {
-  const char* given = std::getenv("ZO2_SHARED");
-  const std::filesystem::path folder =
-      given != nullptr ? std::filesystem::path(given) : std::filesystem::path("../shared");
-  return std::filesystem::is_directory(folder / "fixtures" / "hf") ? folder : std::filesystem::path();
-}
-
-// A folder of this test's own, removed with it.
-class Scratch {
- public:
-  Scratch() : path_(std::filesystem::temp_directory_path() / "zo2_test_XXXXXX") {
-    std::string name = path_.string();
-    if (::mkdtemp(name.data()) == nullptr) throw std::runtime_error("no scratch folder");
-    path_ = name;
-  }
-  ~Scratch() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
-};
 
 }  // namespace zo2::testing

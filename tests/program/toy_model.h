@@ -88,7 +88,7 @@ inline Program toy_program(const Toy& toy, const ParameterTable& table, const Pa
   }
   Activation rows = builder.select_rows(x);
   if (toy.projected) {
-    const Activation narrow = builder.activation("narrow", toy.embed(), Extent::labelled);
+    const Activation narrow = builder.activation("narrow", toy.embed());
     builder.linear(rows, at.project_out, nullptr, narrow, {.extent = Extent::labelled});
     rows = narrow;
   }

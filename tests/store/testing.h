@@ -1,4 +1,4 @@
-// What the tests of the store share: folders that go away, small parameter tables, fixtures, full disks.
+// What the tests of the store share: small parameter tables, files, full disks.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -21,41 +21,11 @@
 #include "base/dtype.h"
 #include "program/parameters.h"
 #include "store/host_weights.h"
+#include "support.h"
 
 namespace zo2::testing {
 
 namespace fs = std::filesystem;
-
-inline uint64_t random_seed() {
-  return static_cast<uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count()) ^
-         static_cast<uint64_t>(::getpid());
-}
-
-class TempFolder {
- public:
-  TempFolder() {
-    std::string pattern = (fs::temp_directory_path() / "zo2-store-XXXXXX").string();
-    if (::mkdtemp(pattern.data()) == nullptr) throw std::runtime_error("mkdtemp");
-    path_ = pattern;
-  }
-  TempFolder(const TempFolder&) = delete;
-  TempFolder& operator=(const TempFolder&) = delete;
-  ~TempFolder() {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-  }
-  const fs::path& path() const { return path_; }
-  fs::path operator/(const std::string& name) const { return path_ / name; }
-  std::vector<std::string> list() const {
-    std::vector<std::string> names;
-    for (const auto& entry : fs::directory_iterator(path_)) names.push_back(entry.path().filename().string());
-    std::sort(names.begin(), names.end());
-    return names;
-  }
-
- private:
-  fs::path path_;
-};
 
 inline void write_text(const fs::path& path, std::string_view text) {
   fs::remove(path);  // ext4 flushes a file that is truncated and written again when it is closed: 2 ms each
@@ -96,18 +66,6 @@ inline void die_when_a_file_reaches(rlim_t bytes) {
   ::setrlimit(RLIMIT_FSIZE, &limit);
 }
 
-// The message of the Exception that `action` throws; a failure when it throws none.
-template <typename Exception, typename Action>
-std::string message_of(const Action& action) {
-  try {
-    action();
-  } catch (const Exception& error) {
-    return error.what();
-  }
-  ADD_FAILURE() << "nothing was thrown";
-  return {};
-}
-
 inline void expect_all_in(const std::string& text, std::initializer_list<std::string> parts) {
   for (const std::string& part : parts)
     EXPECT_NE(text.find(part), std::string::npos) << "'" << part << "' in: " << text;
@@ -129,13 +87,5 @@ inline ParameterTable small_table() {
 inline std::string bytes_of(const HostWeights& weights, int weight) {
   return {reinterpret_cast<const char*>(weights.data(weight)), static_cast<size_t>(weights.bytes(weight))};
 }
-
-// $ZO2_SHARED, or ../shared beside the source tree.
-inline fs::path shared_folder() {
-  if (const char* given = std::getenv("ZO2_SHARED")) return given;
-  return fs::path(__FILE__).parent_path().parent_path().parent_path().parent_path() / "shared";
-}
-
-inline fs::path fixture(const std::string& name) { return shared_folder() / "fixtures" / "hf" / name; }
 
 }  // namespace zo2::testing

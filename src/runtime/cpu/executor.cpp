@@ -74,7 +74,7 @@ class CpuExecutor final : public Executor {
     ZO2_ASSERT(training_ != nullptr && input.step == next_step_);
     check_batch(input.batch, training_->planned->program);
     if (input.last_pass) ++next_step_;
-    enqueue(*training_, std::move(input), kMaxInFlight);
+    enqueue(*training_, std::move(input));
   }
 
   StepResult next_result() override {
@@ -94,7 +94,7 @@ class CpuExecutor final : public Executor {
     PassInput input;
     input.batch = batch;
     input.step = next_step_;
-    enqueue(*evaluation_, std::move(input), kMaxInFlight);
+    enqueue(*evaluation_, std::move(input));
     drain();
     return {operations_.loss_sum(planned, 0), operations_.logprobs(planned, 0, batch.rows.size())};
   }
@@ -109,11 +109,11 @@ class CpuExecutor final : public Executor {
   }
 
  private:
-  void enqueue(Line& line, PassInput input, int64_t in_flight) {
+  void enqueue(Line& line, PassInput input) {
     auto pass = std::make_shared<Pass>(Pass{&line, line.submitted++, std::move(input)});
     {
       std::unique_lock lock(mutex_);
-      changed_.wait(lock, [&] { return failure_ || unfinished_ < in_flight; });
+      changed_.wait(lock, [&] { return failure_ || unfinished_ < kMaxInFlight; });
       if (failure_) std::rethrow_exception(failure_);
       ++unfinished_;
       for (auto& queue : queues_) queue.push_back(pass);

@@ -50,13 +50,11 @@ void matmul(DType dtype, const std::byte* in, const std::byte* weights, std::byt
 
 void matmul_to_float(DType dtype, const std::byte* in, const std::byte* weights, float* logits, int64_t rows,
                      int64_t in_cols, int64_t out_rows) {
-  const auto* out = reinterpret_cast<const std::byte*>(logits);
   if (dtype == DType::f32) {
     matmul(dtype, in, weights, reinterpret_cast<std::byte*>(logits), rows, in_cols, out_rows, out_rows, false);
     return;
   }
 #if defined(__x86_64__)
-  (void)out;
   constexpr int kRowMajor = 101;
   constexpr int kNoTrans = 111;
   constexpr int kTrans = 112;
@@ -65,7 +63,7 @@ void matmul_to_float(DType dtype, const std::byte* in, const std::byte* weights,
        in, static_cast<int>(in_cols), weights, static_cast<int>(in_cols), 0.0f, logits, static_cast<int>(out_rows));
 #else
   const c10::InferenceMode inference;
-  at::Tensor target = view(DType::f32, out, {rows, out_rows}, {out_rows, 1});
+  at::Tensor target = view(DType::f32, reinterpret_cast<const std::byte*>(logits), {rows, out_rows}, {out_rows, 1});
   target.copy_(at::mm(view(dtype, in, {rows, in_cols}, {in_cols, 1}).to(at::kFloat),
                       view(dtype, weights, {in_cols, out_rows}, {1, in_cols}).to(at::kFloat)));
 #endif

@@ -39,12 +39,7 @@ void EntryRing::push(const LogEntry& entry) {
 }
 
 std::span<const LogEntry> EntryRing::range(int64_t first_step, int64_t end_step) const {
-  if (first_step >= end_step) return {};
-  ZO2_ASSERT(!entries_.empty() && entries_.front().step <= first_step);
-  const auto first = static_cast<size_t>((first_step - entries_.front().step) * pairs_);
-  const auto count = static_cast<size_t>((end_step - first_step) * pairs_);
-  ZO2_ASSERT(first + count <= entries_.size() && entries_[first].step == first_step);
-  return std::span(entries_).subspan(first, count);
+  return entries_between(entries_, pairs_, first_step, end_step);
 }
 
 Operations::Operations(const Plan& plan, HostWeights& weights, const ExecutorSettings& settings, Arena& arena)
@@ -113,47 +108,34 @@ const std::byte* Operations::table_row(const Program& program, int weight, int64
                    elements_bytes(held.cols));
 }
 
-void Operations::load_resident() {
-  const std::vector<Tile>& tiles = plan_.any().program.tiles;
-  at::parallel_for(0, static_cast<int64_t>(tiles.size()), 1, [&](int64_t first, int64_t last) {
-    for (int64_t tile = first; tile < last; ++tile) {
-      if (!plan_.layout.resident(static_cast<int>(tile))) continue;
-      const int64_t bytes = elements_bytes(tiles[tile].count());
-      std::memcpy(arena_.at(plan_.layout.resident_offset[tile], bytes),
-                  weights_.data(tiles[tile].weight) + elements_bytes(tiles[tile].first_element()),
-                  static_cast<size_t>(bytes));
-    }
-  });
+void Operations::copy_tile(const Tile& tile, int64_t offset, bool to_host) {
+  const int64_t bytes = elements_bytes(tile.count());
+  std::byte* device = arena_.at(offset, bytes);
+  std::byte* host = weights_.data(tile.weight) + elements_bytes(tile.first_element());
+  std::memcpy(to_host ? host : device, to_host ? device : host, static_cast<size_t>(bytes));
 }
 
-void Operations::save_resident() {
+void Operations::copy_resident(bool to_host) {
   const std::vector<Tile>& tiles = plan_.any().program.tiles;
   at::parallel_for(0, static_cast<int64_t>(tiles.size()), 1, [&](int64_t first, int64_t last) {
     for (int64_t tile = first; tile < last; ++tile) {
-      if (!plan_.layout.resident(static_cast<int>(tile))) continue;
-      const int64_t bytes = elements_bytes(tiles[tile].count());
-      std::memcpy(weights_.data(tiles[tile].weight) + elements_bytes(tiles[tile].first_element()),
-                  arena_.at(plan_.layout.resident_offset[tile], bytes), static_cast<size_t>(bytes));
+      const int64_t offset = plan_.layout.resident_offset[tile];
+      if (offset >= 0) copy_tile(tiles[tile], offset, to_host);
     }
   });
 }
 
 void Operations::upload(const PlannedPass& planned, const ScheduledOp& scheduled, const PassInput& input) {
-  const Op& op = planned.program.ops[scheduled.op];
-  const Tile& tile = planned.program.tiles[op.tile];
+  const Tile& tile = planned.program.tiles[planned.program.ops[scheduled.op].tile];
   const bool folded_only = planned.program.ops[scheduled.op + 1].kind == OpKind::fold;
-  if (folded_only && !commits(tile.weight, input)) return;
-  const int64_t bytes = elements_bytes(tile.count());
-  std::memcpy(arena_.at(scheduled.tile_offset, bytes),
-              weights_.data(tile.weight) + elements_bytes(tile.first_element()), static_cast<size_t>(bytes));
+  if (!folded_only || commits(tile.weight, input)) copy_tile(tile, scheduled.tile_offset, /*to_host=*/false);
 }
 
 void Operations::download(const PlannedPass& planned, const ScheduledOp& scheduled, const PassInput& input) {
   const Tile& tile = planned.program.tiles[planned.program.ops[scheduled.op].tile];
-  if (!planned.program.shape.training() || !commits(tile.weight, input)) return;
-  const int64_t bytes = elements_bytes(tile.count());
-  std::memcpy(weights_.data(tile.weight) + elements_bytes(tile.first_element()),
-              arena_.at(scheduled.tile_offset, bytes), static_cast<size_t>(bytes));
+  if (planned.program.shape.training() && commits(tile.weight, input)) {
+    copy_tile(tile, scheduled.tile_offset, /*to_host=*/true);
+  }
 }
 
 void Operations::visit(const PlannedPass& planned, const ScheduledOp& scheduled, const PassInput& input) {

@@ -17,7 +17,7 @@ class EntryRing {
  public:
   explicit EntryRing(int pairs) : pairs_(pairs) {}
   void push(const LogEntry& entry);
-  // The entries of steps [first_step, end_step), oldest first. Throws InternalError when one is missing.
+  // The entries of steps [first_step, end_step), oldest first. See entries_between.
   std::span<const LogEntry> range(int64_t first_step, int64_t end_step) const;
 
  private:
@@ -38,9 +38,9 @@ class Operations {
   void start(std::span<const LogEntry> entries);
   const EntryRing& entries() const { return entries_; }
 
-  // Copies between a resident tile's place and the host.
-  void load_resident();
-  void save_resident();
+  // Copies every resident tile between its place and the host.
+  void load_resident() { copy_resident(/*to_host=*/false); }
+  void save_resident() { copy_resident(/*to_host=*/true); }
 
   // After `entry` of a step's last pass: what it made.
   StepResult take_result();
@@ -54,6 +54,8 @@ class Operations {
   const std::byte* table_row(const Program& program, int weight, int64_t row) const;
   int64_t elements_bytes(int64_t elements) const { return elements * elt_bytes_; }
 
+  void copy_tile(const Tile& tile, int64_t offset, bool to_host);
+  void copy_resident(bool to_host);
   void upload(const PlannedPass&, const ScheduledOp&, const PassInput&);
   void download(const PlannedPass&, const ScheduledOp&, const PassInput&);
   void visit(const PlannedPass&, const ScheduledOp&, const PassInput&);
