@@ -2,7 +2,7 @@
 # and names it in CUDACXX). Sets ZO2_HAVE_CUDA, and defines
 #   zo2::nvtx          NVTX 3 (headers only); ZO2_HAVE_NVTX where they are found, so always link it
 #   zo2::cudart        LibTorch's CUDA runtime, with CUDA on: a process must have one runtime, whatever compiled it
-#   zo2_runtime_cuda   src/runtime/cuda, with CUDA on
+#   zo2_add_cuda(TARGET)  adds src/runtime/cuda to a layer, with CUDA on
 set(ZO2_CUDA_ARCHITECTURES "80-real;86-real;89-real;90" CACHE STRING
   "A100, RTX 30, RTX 40, H100; newer ones start from the last one's PTX")
 cmake_path(SET cuda_wheel NORMALIZE ${ZO2_TORCH_DIR}/../nvidia/cu13)
@@ -65,11 +65,30 @@ if(ZO2_HAVE_CUDA)
   target_include_directories(zo2_cudart SYSTEM INTERFACE ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES})
   add_library(zo2::cudart ALIAS zo2_cudart)
 
-  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/runtime/cuda/*.cu ${CMAKE_SOURCE_DIR}/src/runtime/cuda/*.cpp)
-  add_library(zo2_runtime_cuda STATIC ${sources})
-  target_include_directories(zo2_runtime_cuda PUBLIC ${CMAKE_SOURCE_DIR}/src)
-  target_link_libraries(zo2_runtime_cuda PUBLIC zo2::noise zo2::nvtx zo2::cudart)
+  add_library(zo2_cublaslt SHARED IMPORTED)
+  set_target_properties(zo2_cublaslt PROPERTIES IMPORTED_LOCATION ${cuda_wheel}/lib/libcublasLt.so.13)
 endif()
+
+# LIBTORCH files see LibTorch's headers, as in zo2_layer. LibTorch's CUDA kernels are loaded at run time, by dlopen: they
+# take a second to load, and most commands need no device.
+function(zo2_add_cuda layer)
+  cmake_parse_arguments(arg "" "" "USES;LIBTORCH" ${ARGN})
+  set(folder ${CMAKE_SOURCE_DIR}/src/${layer}/cuda)
+  file(GLOB sources CONFIGURE_DEPENDS ${folder}/*.cu ${folder}/*.cpp)
+  list(TRANSFORM arg_LIBTORCH PREPEND ${folder}/)
+  list(REMOVE_ITEM sources ${arg_LIBTORCH})
+  add_library(zo2_${layer}_cuda OBJECT ${sources})
+  target_link_libraries(zo2_${layer}_cuda PRIVATE ${arg_USES} zo2::nvtx zo2::cudart)
+  add_library(zo2_${layer}_cuda_libtorch OBJECT ${arg_LIBTORCH})
+  target_link_libraries(zo2_${layer}_cuda_libtorch PRIVATE ${arg_USES} zo2::libtorch zo2::cudart)
+  foreach(part cuda cuda_libtorch)
+    target_include_directories(zo2_${layer}_${part} PRIVATE ${CMAKE_SOURCE_DIR}/src)
+    target_sources(zo2_${layer} PRIVATE $<TARGET_OBJECTS:zo2_${layer}_${part}>)
+  endforeach()
+  target_compile_definitions(zo2_${layer} PUBLIC ZO2_HAVE_CUDA)
+  target_link_libraries(zo2_${layer} PUBLIC zo2::nvtx zo2::cudart zo2_cublaslt
+    $<LINK_ONLY:${ZO2_TORCH_DIR}/lib/libc10_cuda.so>)
+endfunction()
 
 find_path(ZO2_NVTX_INCLUDE nvtx3/nvToolsExt.h PATHS ${cuda_wheel}/include ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES}
   NO_DEFAULT_PATH NO_CACHE)

@@ -4,8 +4,6 @@
 #include <cstdint>
 #include <string_view>
 
-#include "base/error.h"
-
 namespace zo2 {
 
 enum class DType : uint8_t { f32, f16, bf16 };
@@ -17,11 +15,6 @@ constexpr std::string_view dtype_name(DType dtype) {
 }
 
 // "fp32", "fp16" or "bf16"; throws UsageError otherwise.
-inline DType parse_dtype(std::string_view name) {
-  for (DType dtype : {DType::f32, DType::f16, DType::bf16}) {
-    if (name == dtype_name(dtype)) return dtype;
-  }
-  throw UsageError(fmt::format("unknown dtype '{}': known are fp32, fp16, bf16", name));
-}
+DType parse_dtype(std::string_view name);
 
 }  // namespace zo2

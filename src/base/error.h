@@ -32,6 +32,12 @@ class OutOfMemoryError : public Error {
   using Error::Error;
 };
 
+// A GPU that is not there, cannot do what is asked, or failed.
+class DeviceError : public Error {
+ public:
+  using Error::Error;
+};
+
 // The training run left the finite numbers.
 class DivergedError : public Error {
  public:

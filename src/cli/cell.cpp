@@ -127,8 +127,8 @@ Json trained_result(const std::filesystem::path& folder, const CellRequest& requ
     result["hashes"] = {{"initial_weights", report.initial_weights}, {"final_weights", report.final_weights}};
     metrics["host_bytes"] = report.host_bytes;
     if (job.method != MethodKind::mezo) {
-      metrics["arena_bytes"] = report.arena.peak_bytes;
-      metrics["library_peak_bytes"] = report.arena.library_peak_bytes;
+      metrics["arena_bytes"] = report.memory.peak_bytes;
+      metrics["library_peak_bytes"] = report.memory.library_peak_bytes;
     }
   } catch (const DivergedError& error) {
     result["state"] = state_name(State::diverged);
@@ -136,7 +136,7 @@ Json trained_result(const std::filesystem::path& folder, const CellRequest& requ
   }
   add_speed_metrics(request.config, samples, metrics);
   add_loss_metrics(samples, metrics);
-  result["chosen"]["device"] = "cpu";
+  result["chosen"]["device"] = device_name(job.device);
   return result;
 }
 

@@ -72,13 +72,13 @@ PlanSettings plan_settings_from_config(const Json& config) {
 }
 
 TrainJob job_from_config(const Json& config) {
-  require_cpu(get<std::string>(config, "engine.device"));
   auto source = std::make_shared<ModelSource>(model_from_config(config));
   const auto seed = get<uint64_t>(config, "method.noise_seed");
   TrainJob job;
   job.config = source->config;
   job.fill = [source, seed](HostWeights& weights) { source->fill(weights, seed); };
   job.method = parse_method(get<std::string>(config, "method.name"));
+  job.device = parse_device(get<std::string>(config, "engine.device"));
   job.plan = plan_settings_from_config(config);
   job.executor.eps = static_cast<float>(get<double>(config, "method.eps"));
   job.executor.weight_decay = get<double>(config, "method.weight_decay");
@@ -86,6 +86,10 @@ TrainJob job_from_config(const Json& config) {
   job.executor.rounding =
       get<std::string>(config, "method.rounding") == "stochastic" ? Rounding::stochastic : Rounding::nearest;
   job.executor.threads = get<int>(config, "engine.threads");
+  const auto host = get<std::string>(config, "engine.host");
+  job.executor.host = host == "staged"     ? HostMemory::staged
+                      : host == "pageable" ? HostMemory::pageable
+                                           : HostMemory::registered;
   job.trainer.steps = get<int64_t>(config, "train.steps");
   job.trainer.learning_rate = {get<double>(config, "method.lr"), get<std::string>(config, "train.schedule") == "linear",
                                job.trainer.steps};

@@ -24,10 +24,4 @@ ModelSource open_model(const std::string& model) {
   return source;
 }
 
-void require_cpu(const std::string& device) {
-  ZO2_CHECK(device == "auto" || device == "cpu" || device == "cuda", UsageError,
-            "unknown device '{}': known are auto, cpu, cuda", device);
-  ZO2_CHECK(device != "cuda", UsageError, "device cuda: this build has no CUDA runtime yet; use --device cpu");
-}
-
 }  // namespace zo2

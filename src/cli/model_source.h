@@ -22,7 +22,4 @@ struct ModelSource {
 // `model` is a folder with config.json and safetensors, or a name such as opt-125m. Throws UsageError or IoError.
 ModelSource open_model(const std::string& model);
 
-// Throws UsageError for a device that this build or machine does not have.
-void require_cpu(const std::string& device);
-
 }  // namespace zo2

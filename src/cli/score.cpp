@@ -7,7 +7,7 @@
 #include "base/json.h"
 #include "cli/commands.h"
 #include "cli/model_source.h"
-#include "runtime/executor.h"
+#include "runtime/device.h"
 #include "task/sequences.h"
 
 namespace zo2 {
@@ -25,7 +25,7 @@ struct ScoreOptions {
 };
 
 void score(const ScoreOptions& options) {
-  require_cpu(options.device);
+  const Device device = parse_device(options.device);
   const ModelSource source = open_model(options.model);
   const std::vector<Sequence> sequences = read_sequences(options.input);
   ZO2_CHECK(!sequences.empty(), UsageError, "{} has no sequences", options.input);
@@ -38,12 +38,12 @@ void score(const ScoreOptions& options) {
     settings.seq = std::max(settings.seq, static_cast<int64_t>(sequence.input_ids.size()));
   }
   settings.budget.bytes = options.offload ? ArenaBudget::kSmallest : ArenaBudget::kAll;
-  const Plan plan = make_plan(source.config, settings, cpu_attention_workspace(settings.dtype, options.threads));
+  const Plan plan = make_plan(source.config, settings, measured_attention(device, settings.dtype, options.threads));
   HostWeights weights(plan.table, settings.dtype);
   source.fill(weights, options.seed);
   ExecutorSettings executor_settings;
   executor_settings.threads = options.threads;
-  const auto executor = make_cpu_executor(plan, weights, executor_settings);
+  const auto executor = make_executor(device, plan, weights, executor_settings);
   executor->start(0, {});
 
   std::string text;

@@ -136,8 +136,8 @@ void train(const TrainOptions& options) {
                     {"first_step", report.first_step},
                     {"initial_weights", report.initial_weights},
                     {"final_weights", report.final_weights},
-                    {"arena_bytes", report.arena.peak_bytes},
-                    {"arena_planned_bytes", report.arena.planned_bytes},
+                    {"arena_bytes", report.memory.peak_bytes},
+                    {"arena_planned_bytes", report.memory.planned_bytes},
                     {"config", config}};
   if (recorded) {
     write_file_atomically(std::filesystem::path(options.out) / "result.json", result.dump(2) + "\n");

@@ -92,7 +92,7 @@ class TextbookMezo final : public Executor {
   }
 
   void sync_host() override {}
-  ArenaMeter arena() const override { return {}; }
+  MemoryMeter memory() const override { return {}; }
 
  private:
   struct Held {

@@ -84,7 +84,7 @@ class Job {
     }
     settings.evaluation = !job_.evaluation.empty();
     if (job_.method == MethodKind::resident) settings.budget.bytes = ArenaBudget::kAll;
-    plan_ = make_plan(job_.config, settings, cpu_attention_workspace(settings.dtype, job_.executor.threads));
+    plan_ = make_plan(job_.config, settings, measured_attention(job_.device, settings.dtype, job_.executor.threads));
     weights_.emplace(plan_.table, settings.dtype);
     job_.fill(*weights_);
     report_.initial_weights = weights_hash(*weights_);
@@ -101,7 +101,7 @@ class Job {
       folder_.emplace(*job_.folder, log_header(job_, plan_, report_.initial_weights), plan_.commits, job_.executor,
                       *weights_);
     }
-    executor_ = make_cpu_executor(plan_, *weights_, job_.executor);
+    executor_ = make_executor(job_.device, plan_, *weights_, job_.executor);
   }
 
   void at_pause(int64_t step) {
@@ -117,7 +117,8 @@ class Job {
 
   void finish(const std::function<void(const HostWeights&)>& export_weights) {
     executor_->sync_host();
-    report_.arena = executor_->arena();
+    report_.memory = executor_->memory();
+    report_.trace = executor_->trace();
     executor_.reset();
     if (job_.method != MethodKind::mezo) {
       fold_pending(*weights_, plan_.commits, job_.executor, entries_, plan_.settings.pairs, job_.trainer.steps);

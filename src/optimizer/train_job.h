@@ -9,6 +9,7 @@
 
 #include "model/plan.h"
 #include "optimizer/trainer.h"
+#include "runtime/device.h"
 
 namespace zo2 {
 
@@ -25,6 +26,7 @@ struct TrainJob {
   ModelConfig config;
   std::function<void(HostWeights&)> fill;  // the initial weights
   MethodKind method = MethodKind::zo2;
+  Device device = Device::cpu;
   PlanSettings plan;  // batch, seq and budget are set from the data and the method
   ExecutorSettings executor;
   TrainerSettings trainer;
@@ -47,7 +49,8 @@ struct TrainReport {
   int64_t first_step = 0;       // where this start began
   std::string initial_weights;  // hashes (store/host_weights.h)
   std::string final_weights;    // of w_t at the end
-  ArenaMeter arena;
+  MemoryMeter memory;
+  std::vector<TraceSpan> trace;  // of executor.trace's steps
   int64_t host_bytes = 0;
 };
 

@@ -1,5 +1,5 @@
-// Runs the passes of a plan on a device. CPU and CUDA implement this one interface (make_executor); nothing above it
-// knows which one runs.
+// Runs the passes of a plan on a device. CPU and CUDA implement this one interface (make_executor in runtime/device.h);
+// nothing above it knows which one runs.
 //
 // Passes are submitted in order and run asynchronously; results come back in order. The host never waits inside a
 // step: projected gradients and the entries of the step log are made on the device.
@@ -14,6 +14,7 @@
 
 #include "model/plan.h"
 #include "noise/noise.h"
+#include "runtime/trace.h"
 #include "store/host_weights.h"
 #include "store/step_log.h"
 
@@ -54,20 +55,27 @@ struct EvaluationResult {
 
 enum class Rounding : uint8_t { nearest, stochastic };
 
+// How a device reaches host memory (runtime/cuda/host_link.h). Not numerics; the CPU ignores it.
+enum class HostMemory : uint8_t { registered, staged, pageable };
+
 struct ExecutorSettings {
   float eps = 1e-3f;
   double weight_decay = 0;
   Distribution noise = Distribution::gaussian;
   Rounding rounding = Rounding::nearest;
-  int threads = 0;  // compute threads; 0: one per core
+  int threads = 0;  // CPU threads: for compute, or for staged copies; 0: one per core
+  HostMemory host = HostMemory::registered;
+  TraceWindow trace;
   // Tests only: directions from elsewhere, in place of the noise function. CPU only.
   std::function<void(const NoiseKey& key, int64_t first_index, std::span<float> out)> direction_source;
 };
 
-struct ArenaMeter {
-  int64_t planned_bytes = 0;
+struct MemoryMeter {
+  int64_t planned_bytes = 0;       // the arena
   int64_t peak_bytes = 0;          // the highest byte of the arena that any operation was handed, plus one
   int64_t library_peak_bytes = 0;  // what libraries took for themselves in one operation, outside the arena
+  int64_t pinned_bytes = 0;        // page-locked host memory
+  double pin_seconds = 0;          // what locking it took
 };
 
 class Executor {
@@ -91,13 +99,18 @@ class Executor {
   // current step by the commit schedule.
   virtual void sync_host() = 0;
 
-  virtual ArenaMeter arena() const = 0;
+  virtual MemoryMeter memory() const = 0;
+
+  // What ran when, in the steps of settings.trace. Waits for every pass.
+  virtual std::vector<TraceSpan> trace() { return {}; }
 };
 
-// `plan` and `weights` must outlive the executor.
+// `plan` and `weights` must outlive the executor. Above the runtime, make_executor (runtime/device.h) chooses.
 std::unique_ptr<Executor> make_cpu_executor(const Plan& plan, HostWeights& weights, const ExecutorSettings& settings);
+std::unique_ptr<Executor> make_cuda_executor(const Plan& plan, HostWeights& weights, const ExecutorSettings& settings);
 
-// What the CPU's attention needs beside its output, measured by one call of the planned shape with `threads` threads.
-AttentionWorkspace cpu_attention_workspace(DType dtype, int threads);
+// What attention needs beside its output, measured by one call of the planned shape (on CPU with `threads` threads).
+AttentionWorkspace measured_cpu_attention(DType dtype, int threads);
+AttentionWorkspace measured_cuda_attention(DType dtype);
 
 }  // namespace zo2

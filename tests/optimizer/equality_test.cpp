@@ -34,7 +34,7 @@ int64_t half_budget(const TrainJob& job) {
   settings.batch = job.data->batch_size();
   settings.seq = job.data->longest();
   settings.evaluation = false;
-  const auto workspace = cpu_attention_workspace(settings.dtype, job.executor.threads);
+  const auto workspace = measured_attention(job.device, settings.dtype, job.executor.threads);
   const Plan smallest = make_plan(job.config, settings, workspace);
   settings.budget.bytes = ArenaBudget::kAll;
   const Plan all = make_plan(job.config, settings, workspace);
@@ -65,7 +65,7 @@ TEST_P(Equality, ResidentAndOffloadedRunsAreEqualToTheBit) {
               job.plan.budget.bytes = budget;
               const Trace offloaded = run(std::move(job));
               expect_equal(resident, offloaded);
-              ASSERT_EQ(offloaded.report.arena.peak_bytes, offloaded.report.arena.planned_bytes);
+              ASSERT_EQ(offloaded.report.memory.peak_bytes, offloaded.report.memory.planned_bytes);
             }
           }
         }

@@ -45,7 +45,7 @@ class ZerothOrder : public ::testing::Test {
     settings.dtype = DType::f32;
     settings.seq = static_cast<int64_t>(sequence_.input_ids.size());
     settings.writeback_every = writeback_every;
-    return make_plan(config_, settings, cpu_attention_workspace(DType::f32, 1));
+    return make_plan(config_, settings, measured_cpu_attention(DType::f32, 1));
   }
 
   PassInput input(int64_t step, uint64_t seed, double learning_rate) const {

@@ -30,10 +30,17 @@ inline ModelConfig tiny_model(bool tied = true) {
   return config;
 }
 
+// Where training tests run: $ZO2_TEST_DEVICE, the CPU without it.
+inline Device test_device() {
+  const char* name = std::getenv("ZO2_TEST_DEVICE");
+  return parse_device(name != nullptr ? name : "cpu");
+}
+
 // A job of `steps` steps whose learning rate moves the weights visibly.
 inline TrainJob tiny_job(const ModelConfig& config, DType dtype, int64_t steps) {
   TrainJob job;
   job.config = config;
+  job.device = test_device();
   job.fill = [](HostWeights& weights) { initialise_weights(weights, 7, 0.1); };
   job.plan.dtype = dtype;
   job.executor.weight_decay = 0.1;

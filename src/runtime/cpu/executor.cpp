@@ -104,8 +104,12 @@ class CpuExecutor final : public Executor {
     operations_.save_resident();
   }
 
-  ArenaMeter arena() const override {
-    return {plan_.layout.arena_bytes, arena_.peak_bytes(), cpu::library_peak_bytes()};
+  MemoryMeter memory() const override {
+    MemoryMeter meter;
+    meter.planned_bytes = plan_.layout.arena_bytes;
+    meter.peak_bytes = arena_.peak_bytes();
+    meter.library_peak_bytes = cpu::library_peak_bytes();
+    return meter;
   }
 
  private:
@@ -212,7 +216,7 @@ std::unique_ptr<Executor> make_cpu_executor(const Plan& plan, HostWeights& weigh
   return std::make_unique<CpuExecutor>(plan, weights, settings);
 }
 
-AttentionWorkspace cpu_attention_workspace(DType dtype, int threads) {
+AttentionWorkspace measured_cpu_attention(DType dtype, int threads) {
   return [=](const ModelConfig& config, const PassShape& shape) {
     if (threads > 0) cpu::set_threads(threads);
     return cpu::measure_attention_workspace(dtype, shape.batch, shape.seq, config.num_heads, config.head_dim());

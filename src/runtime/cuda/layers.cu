@@ -1,0 +1,220 @@
+#include "runtime/cuda/layers.h"
+
+#include <algorithm>
+
+#include "runtime/cuda/dispatch.h"
+#include "runtime/cuda/error.h"
+#include "runtime/cuda/visit_math.cuh"
+
+namespace zo2::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+constexpr int kWarps = kThreads / 32;
+
+// The sum over the block, the same in every thread and in every run.
+template <typename T>
+__device__ T block_sum(T value, T* shared) {
+#pragma unroll
+  for (int offset = 16; offset > 0; offset /= 2) value += __shfl_xor_sync(0xffffffffu, value, offset);
+  __syncthreads();  // the last reader of `shared` is done
+  if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = value;
+  __syncthreads();
+  T total = shared[0];
+#pragma unroll
+  for (int warp = 1; warp < kWarps; ++warp) total += shared[warp];
+  return total;
+}
+
+__device__ float block_max(float value, float* shared) {
+#pragma unroll
+  for (int offset = 16; offset > 0; offset /= 2) value = fmaxf(value, __shfl_xor_sync(0xffffffffu, value, offset));
+  __syncthreads();
+  if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = value;
+  __syncthreads();
+  float most = shared[0];
+#pragma unroll
+  for (int warp = 1; warp < kWarps; ++warp) most = fmaxf(most, shared[warp]);
+  return most;
+}
+
+__global__ void copy_words_kernel(const int32_t* from, int32_t* to, int64_t count) {
+  const int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+  if (i < count) to[i] = from[i];
+}
+
+// A block a row. N elements a thread at a time; N is 1 when rows are not whole packs.
+template <typename T, int N>
+__global__ void __launch_bounds__(kThreads)
+    layer_norm_kernel(const T* in, const T* gamma, const T* beta, T* out, int cols) {
+  extern __shared__ float row[];  // [cols]
+  __shared__ float partial[kWarps];
+  using P = Pack<T, N>;
+  const P* from = reinterpret_cast<const P*>(in + int64_t{blockIdx.x} * cols);
+  P* to = reinterpret_cast<P*>(out + int64_t{blockIdx.x} * cols);
+  const int packs = cols / N;
+  float sum = 0;
+  for (int pack = threadIdx.x; pack < packs; pack += kThreads) {
+    const P value = from[pack];
+#pragma unroll
+    for (int i = 0; i < N; ++i) {
+      const float x = to_float(value.value[i]);
+      row[pack * N + i] = x;
+      sum += x;
+    }
+  }
+  const float mean = block_sum(sum, partial) / static_cast<float>(cols);
+  float squares = 0;
+  for (int pack = threadIdx.x; pack < packs; pack += kThreads) {
+#pragma unroll
+    for (int i = 0; i < N; ++i) {
+      const float centred = row[pack * N + i] - mean;
+      squares += centred * centred;
+    }
+  }
+  const float scale = 1.0f / sqrtf(block_sum(squares, partial) / static_cast<float>(cols) + 1e-5f);
+  for (int pack = threadIdx.x; pack < packs; pack += kThreads) {
+    P g;
+    P b;
+    // A packed weight's vectors start at any element: no wide loads of them.
+#pragma unroll
+    for (int i = 0; i < N; ++i) {
+      g.value[i] = gamma[pack * N + i];
+      b.value[i] = beta[pack * N + i];
+    }
+    P value;
+#pragma unroll
+    for (int i = 0; i < N; ++i) {
+      const float normal = (row[pack * N + i] - mean) * scale;
+      value.value[i] = from_float<T>(normal * to_float(g.value[i]) + to_float(b.value[i]));
+    }
+    to[pack] = value;
+  }
+}
+
+template <typename Word>
+__global__ void select_rows_kernel(const Word* in, const int32_t* index, Word* out, int64_t row_words) {
+  const Word* from = in + int64_t{index[blockIdx.x]} * row_words;
+  Word* to = out + int64_t{blockIdx.x} * row_words;
+  for (int64_t i = threadIdx.x; i < row_words; i += blockDim.x) to[i] = from[i];
+}
+
+// A block a row.
+__global__ void __launch_bounds__(kThreads)
+    log_sum_exp_kernel(const float* logits, const int32_t* targets, int64_t vocab_first, int vocab_rows, bool fresh,
+                       LogSumExp state) {
+  __shared__ float partial[kWarps];
+  const int64_t row = blockIdx.x;
+  const float* values = logits + row * vocab_rows;
+  float most = -INFINITY;
+  for (int i = threadIdx.x; i < vocab_rows; i += kThreads) most = fmaxf(most, values[i]);
+  most = block_max(most, partial);
+  const float before = fresh ? -INFINITY : state.maximum[row];
+  const float maximum = fmaxf(before, most);
+  float sum = 0;
+  for (int i = threadIdx.x; i < vocab_rows; i += kThreads) sum += expf(values[i] - maximum);
+  sum = block_sum(sum, partial);
+  if (threadIdx.x != 0) return;
+  if (!fresh) sum += state.sum[row] * expf(before - maximum);
+  state.maximum[row] = maximum;
+  state.sum[row] = sum;
+  const int64_t target = targets[row] - vocab_first;
+  if (target >= 0 && target < vocab_rows) state.target[row] = values[target];
+}
+
+__global__ void __launch_bounds__(kThreads)
+    finish_kernel(LogSumExp state, int64_t rows, float* logprobs, double* loss) {
+  __shared__ double partial[kWarps];
+  double sum = 0;
+  for (int64_t row = threadIdx.x; row < rows; row += kThreads) {
+    const float logprob = state.target[row] - (state.maximum[row] + logf(state.sum[row]));
+    logprobs[row] = logprob;
+    sum -= static_cast<double>(logprob);
+  }
+  sum = block_sum(sum, partial);
+  if (threadIdx.x == 0) *loss += sum;
+}
+
+__global__ void entries_kernel(const double* losses, EntryInput input, DeviceEntry* ring, uint32_t first_entry,
+                               EntryResult* results) {
+  for (uint32_t pair = 0; pair < input.pairs; ++pair) {
+    EntryResult result{};
+    result.loss_plus = losses[2 * pair] / input.tokens;
+    result.loss_minus = losses[2 * pair + 1] / input.tokens;
+    result.projected_gradient = (result.loss_plus - result.loss_minus) / (2.0 * input.eps);
+    result.alpha = static_cast<float>(input.learning_rate * result.projected_gradient / input.pairs);
+    result.decay = 1.0f;
+    if (isfinite(result.projected_gradient) && isfinite(result.alpha)) {
+      if (pair == 0) result.decay = static_cast<float>(1.0 - input.learning_rate * input.weight_decay);
+    } else {
+      result.alpha = 0.0f;
+      result.non_finite = 1;
+    }
+    ring[(first_entry + pair) % kRingEntries] = {input.seed, result.alpha, result.decay, input.step, pair};
+    results[pair] = result;
+  }
+}
+
+unsigned blocks_for(int64_t threads) { return static_cast<unsigned>((threads + kThreads - 1) / kThreads); }
+
+}  // namespace
+
+void copy_words(const int32_t* from, int32_t* to, int64_t count, cudaStream_t stream) {
+  if (count == 0) return;
+  copy_words_kernel<<<blocks_for(count), kThreads, 0, stream>>>(from, to, count);
+  ZO2_CUDA_CHECK(cudaGetLastError());
+}
+
+void layer_norm(DType dtype, const std::byte* in, const std::byte* gamma, const std::byte* beta, std::byte* out,
+                int64_t rows, int64_t cols, cudaStream_t stream) {
+  dispatch_dtype(dtype, [&]<typename T>() {
+    const auto launch = [&](auto kernel) {
+      kernel<<<static_cast<unsigned>(rows), kThreads, static_cast<size_t>(cols) * 4, stream>>>(
+          reinterpret_cast<const T*>(in), reinterpret_cast<const T*>(gamma), reinterpret_cast<const T*>(beta),
+          reinterpret_cast<T*>(out), static_cast<int>(cols));
+    };
+    constexpr int N = 16 / sizeof(T);
+    if (cols % N == 0) {
+      launch(layer_norm_kernel<T, N>);
+    } else {
+      launch(layer_norm_kernel<T, 1>);
+    }
+  });
+  ZO2_CUDA_CHECK(cudaGetLastError());
+}
+
+void select_rows(const std::byte* in, const int32_t* index, std::byte* out, int64_t rows, int64_t row_bytes,
+                 cudaStream_t stream) {
+  const auto launch = [&]<typename Word>() {
+    select_rows_kernel<<<static_cast<unsigned>(rows), kThreads, 0, stream>>>(
+        reinterpret_cast<const Word*>(in), index, reinterpret_cast<Word*>(out),
+        row_bytes / static_cast<int64_t>(sizeof(Word)));
+  };
+  if (row_bytes % 16 == 0) {
+    launch.template operator()<int4>();
+  } else {
+    launch.template operator()<uint16_t>();
+  }
+  ZO2_CUDA_CHECK(cudaGetLastError());
+}
+
+void update_log_sum_exp(const float* logits, const int32_t* targets, int64_t vocab_first, int64_t vocab_rows,
+                        bool fresh, const LogSumExp& state, int64_t rows, cudaStream_t stream) {
+  log_sum_exp_kernel<<<static_cast<unsigned>(rows), kThreads, 0, stream>>>(
+      logits, targets, vocab_first, static_cast<int>(vocab_rows), fresh, state);
+  ZO2_CUDA_CHECK(cudaGetLastError());
+}
+
+void finish_log_probabilities(const LogSumExp& state, int64_t rows, float* logprobs, double* loss,
+                              cudaStream_t stream) {
+  finish_kernel<<<1, kThreads, 0, stream>>>(state, rows, logprobs, loss);
+  ZO2_CUDA_CHECK(cudaGetLastError());
+}
+
+void make_entries(const double* losses, const EntryInput& input, DeviceEntry* ring, uint32_t first_entry,
+                  EntryResult* results, cudaStream_t stream) {
+  entries_kernel<<<1, 1, 0, stream>>>(losses, input, ring, first_entry, results);
+  ZO2_CUDA_CHECK(cudaGetLastError());
+}
+
+}  // namespace zo2::cuda
