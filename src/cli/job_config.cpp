@@ -66,8 +66,6 @@ PlanSettings plan_settings_from_config(const Json& config) {
   } else {
     settings.budget.bytes = memory.get<int64_t>();
   }
-  ZO2_CHECK(get<std::string>(config, "engine.host_weights") == "exact", UsageError,
-            "engine.host_weights: aliased needs the CUDA runtime");
   return settings;
 }
 
@@ -86,6 +84,7 @@ TrainJob job_from_config(const Json& config) {
   job.executor.rounding =
       get<std::string>(config, "method.rounding") == "stochastic" ? Rounding::stochastic : Rounding::nearest;
   job.executor.threads = get<int>(config, "engine.threads");
+  if (get<std::string>(config, "engine.host_weights") == "aliased") job.host_weights = HostWeightsKind::aliased;
   const auto host = get<std::string>(config, "engine.host");
   job.executor.host = host == "staged"     ? HostMemory::staged
                       : host == "pageable" ? HostMemory::pageable

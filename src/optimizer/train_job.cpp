@@ -6,6 +6,7 @@
 #include "optimizer/run_folder.h"
 #include "optimizer/textbook_mezo.h"
 #include "runtime/replay.h"
+#include "store/parallel.h"
 
 namespace zo2 {
 namespace {
@@ -84,8 +85,13 @@ class Job {
     }
     settings.evaluation = !job_.evaluation.empty();
     if (job_.method == MethodKind::resident) settings.budget.bytes = ArenaBudget::kAll;
+    ZO2_CHECK(!job_.folder || job_.host_weights == HostWeightsKind::exact, UsageError,
+              "aliased host weights hold no state to resume from: leave the folder out, or set engine.host_weights: "
+              "exact");
     plan_ = make_plan(job_.config, settings, measured_attention(job_.device, settings.dtype, job_.executor.threads));
-    weights_.emplace(plan_.table, settings.dtype);
+    weights_.emplace(plan_.table, settings.dtype, job_.host_weights);
+    // Filling touches shared memory in one of its mappings only.
+    if (job_.host_weights == HostWeightsKind::aliased) weights_->touch(hardware_threads());
     job_.fill(*weights_);
     report_.initial_weights = weights_hash(*weights_);
     report_.host_bytes = weights_->total_bytes();

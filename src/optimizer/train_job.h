@@ -27,7 +27,8 @@ struct TrainJob {
   std::function<void(HostWeights&)> fill;  // the initial weights
   MethodKind method = MethodKind::zo2;
   Device device = Device::cpu;
-  PlanSettings plan;  // batch, seq and budget are set from the data and the method
+  HostWeightsKind host_weights = HostWeightsKind::exact;  // aliased: losses and hashes mean nothing, no folder
+  PlanSettings plan;                                      // batch, seq and budget are set from the data and the method
   ExecutorSettings executor;
   TrainerSettings trainer;
   std::unique_ptr<BatchSource> data;

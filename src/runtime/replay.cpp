@@ -17,9 +17,11 @@ struct Job {
   int64_t count;
 };
 
+// Over distinct memory: two weights that share it must not be folded at once.
 std::vector<Job> jobs_of(const HostWeights& weights) {
   std::vector<Job> jobs;
   for (int weight = 0; weight < weights.count(); ++weight) {
+    if (weights.owner(weight) != weight) continue;
     const int64_t count = weights.table().weights[weight].count();
     for (int64_t first = 0; first < count; first += kChunk)
       jobs.push_back({weight, first, std::min(kChunk, count - first)});

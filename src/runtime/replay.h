@@ -1,4 +1,5 @@
-// The step log applied to weights without data: what a resumed run, an export and a replay do.
+// The step log applied to weights without data: what a resumed run, an export and a replay do. Of aliased weights only
+// owners are folded: what the run itself made of them depends on timing and is not reached.
 #pragma once
 
 #include <span>

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <limits>
@@ -20,6 +21,7 @@ namespace zo2 {
 namespace {
 
 constexpr int64_t kHugePage = 2 * kMiB;
+constexpr int kCollapse = 25;  // MADV_COLLAPSE of Linux 6.1, which older headers lack
 
 int64_t page_bytes() { return ::sysconf(_SC_PAGESIZE); }
 
@@ -73,6 +75,33 @@ std::string not_enough(int64_t bytes, std::string_view purpose, int64_t availabl
       purpose, format_bytes(bytes), bytes, format_bytes(available), available);
 }
 
+// Maps `mapped` bytes (whole pages) of a memory file, or anonymous ones when `descriptor` is -1; null when the kernel
+// refuses. From 2 MiB on the address is aligned to 2 MiB: kernels before 6.7 place mappings at any page, and then the
+// first and last huge pages are lost. So reserve more address space, trim it, and map into what is left.
+std::byte* map_aligned(int64_t mapped, int descriptor) {
+  const int64_t slack = mapped >= kHugePage ? kHugePage : 0;
+  constexpr int kReserve = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+  void* reserved = ::mmap(nullptr, static_cast<size_t>(mapped + slack), PROT_NONE, kReserve, -1, 0);
+  if (reserved == MAP_FAILED) return nullptr;
+  auto* data = static_cast<std::byte*>(reserved);
+  if (slack > 0) {
+    const auto start = reinterpret_cast<int64_t>(reserved);
+    const int64_t before = align_up(start, kHugePage) - start;
+    if (before > 0) ::munmap(data, static_cast<size_t>(before));
+    data += before;
+    if (slack > before) ::munmap(data + mapped, static_cast<size_t>(slack - before));
+  }
+  const int kind = descriptor < 0 ? kReserve : MAP_SHARED | MAP_NORESERVE;
+  if (::mmap(data, static_cast<size_t>(mapped), PROT_READ | PROT_WRITE, MAP_FIXED | kind, descriptor, 0) ==
+      MAP_FAILED) {
+    ::munmap(data, static_cast<size_t>(mapped));
+    return nullptr;
+  }
+  // Advice: a kernel without huge pages, or without them for memory files (shmem_enabled), may refuse.
+  if (slack > 0) ::madvise(data, static_cast<size_t>(mapped), MADV_HUGEPAGE);
+  return data;
+}
+
 }  // namespace
 
 int64_t available_host_bytes() {
@@ -86,33 +115,45 @@ void require_host_memory(int64_t bytes, std::string_view purpose) {
   if (bytes > available) throw OutOfMemoryError(not_enough(bytes, purpose, available));
 }
 
+SharedMemory::SharedMemory(int64_t bytes, std::string_view purpose) : size_(bytes) {
+  ZO2_ASSERT(bytes >= 0);
+  require_host_memory(bytes, purpose);
+  descriptor_ = ::memfd_create("zo2", MFD_CLOEXEC);
+  ZO2_CHECK(descriptor_ >= 0, IoError, "{}: the kernel makes no memory file: {}", purpose, std::strerror(errno));
+  if (::ftruncate(descriptor_, bytes) == 0) return;
+  const int reason = errno;
+  ::close(descriptor_);
+  throw IoError(fmt::format("{}: cannot make a memory file of {} bytes: {}", purpose, bytes, std::strerror(reason)));
+}
+
+SharedMemory::~SharedMemory() { ::close(descriptor_); }
+
 HostBuffer::HostBuffer(int64_t bytes, std::string_view purpose) : size_(bytes) {
   ZO2_ASSERT(bytes >= 0);
   if (bytes == 0) return;
   require_host_memory(bytes, purpose);
-  const int64_t mapped = mapped_bytes();
-  // Kernels before 6.7 place mappings at any page, and then the first and last huge pages are lost: map more and trim.
-  const int64_t slack = bytes >= kHugePage ? kHugePage : 0;
-  void* address = ::mmap(nullptr, static_cast<size_t>(mapped + slack), PROT_READ | PROT_WRITE,
-                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (address == MAP_FAILED) throw OutOfMemoryError(not_enough(bytes, purpose, available_host_bytes()));
-  data_ = static_cast<std::byte*>(address);
-  if (slack > 0) {
-    const auto start = reinterpret_cast<int64_t>(address);
-    const int64_t before = align_up(start, kHugePage) - start;
-    if (before > 0) ::munmap(data_, static_cast<size_t>(before));
-    data_ += before;
-    if (slack > before) ::munmap(data_ + mapped, static_cast<size_t>(slack - before));
-    ::madvise(data_, static_cast<size_t>(mapped), MADV_HUGEPAGE);  // advice: a kernel without huge pages may refuse
-  }
+  data_ = map_aligned(mapped_bytes(), -1);
+  if (data_ == nullptr) throw OutOfMemoryError(not_enough(bytes, purpose, available_host_bytes()));
+}
+
+HostBuffer HostBuffer::map(const SharedMemory& memory) {
+  HostBuffer buffer;
+  if (memory.size() == 0) return buffer;
+  buffer.data_ = map_aligned(align_up(memory.size(), page_bytes()), memory.descriptor());
+  ZO2_CHECK(buffer.data_ != nullptr, OutOfMemoryError, "cannot map {} ({} bytes) of shared host memory: {}",
+            format_bytes(memory.size()), memory.size(), std::strerror(errno));
+  buffer.size_ = memory.size();
+  buffer.shared_ = true;
+  return buffer;
 }
 
 HostBuffer::HostBuffer(HostBuffer&& other) noexcept
-    : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+    : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)), shared_(other.shared_) {}
 
 HostBuffer& HostBuffer::operator=(HostBuffer&& other) noexcept {
   std::swap(data_, other.data_);
   std::swap(size_, other.size_);
+  std::swap(shared_, other.shared_);
   return *this;
 }
 
@@ -131,8 +172,14 @@ void HostBuffer::touch(int threads) {
     const int64_t begin = i * batch * kHugePage;
     const int64_t end = std::min(mapped, begin + batch * kHugePage);
 #ifdef MADV_POPULATE_WRITE
-    if (::madvise(data_ + begin, static_cast<size_t>(end - begin), MADV_POPULATE_WRITE) == 0) return;
-    if (errno == ENOMEM) throw OutOfMemoryError(not_enough(size_, "touching host memory", available_host_bytes()));
+    if (::madvise(data_ + begin, static_cast<size_t>(end - begin), MADV_POPULATE_WRITE) == 0) {
+      // Most systems give memory files small pages (shmem_enabled: never), but join them when asked afterwards.
+      if (shared_) ::madvise(data_ + begin, static_cast<size_t>(end - begin), kCollapse);  // advice
+      return;
+    }
+    // EFAULT: touching shared memory by hand would raise SIGBUS, for want of memory.
+    if (errno == ENOMEM || errno == EFAULT)
+      throw OutOfMemoryError(not_enough(size_, "touching host memory", available_host_bytes()));
 #endif
     // Kernels before 5.14: write each page's first byte back to itself.
     for (int64_t page = begin; page < end; page += page_bytes()) {

@@ -47,6 +47,7 @@ void initialise_weights(HostWeights& weights, uint64_t seed, double init_std) {
   const ParameterTable& table = weights.table();
   std::vector<Piece> pieces;
   for (int w = 0; w < weights.count(); ++w) {
+    if (weights.owner(w) != w) continue;
     for (const Segment& segment : table.weights[static_cast<size_t>(w)].segments) {
       const Parameter& parameter = table.parameters[static_cast<size_t>(segment.parameter)];
       for (int64_t first = 0; first < parameter.count(); first += kPieceElements) {

@@ -154,6 +154,10 @@ void check_other_tensors(const HostWeights& weights, const Checkpoint& checkpoin
 }  // namespace
 
 void load_weights(HostWeights& weights, const Checkpoint& checkpoint) {
+  ZO2_CHECK(weights.kind() == HostWeightsKind::exact, UsageError,
+            "{}: a checkpoint cannot be loaded into aliased host weights, where all layers are one and a loss means "
+            "nothing: set engine.host_weights: exact, or give a model by name for random weights",
+            checkpoint.path().string());
   const std::vector<Copy> copies = plan_copies(weights, checkpoint);
   check_other_tensors(weights, checkpoint, copies);
   parallel_for(kLoadThreads, static_cast<int64_t>(copies.size()),

@@ -77,6 +77,27 @@ TEST(Resume, TheTextbookBaselineWritesNoLogAndSaysSo) {
   EXPECT_THROW(run(std::move(job)), UsageError);
 }
 
+TEST(Resume, AliasedHostWeightsHoldNothingToResumeFrom) {
+  const TempFolder scratch;
+  TrainJob job = durable_job(scratch, 3, DType::f32, Rounding::nearest, 1, 0);
+  job.host_weights = HostWeightsKind::aliased;
+  EXPECT_THROW(run(std::move(job)), UsageError);
+  EXPECT_TRUE(scratch.list().empty());
+}
+
+TEST(TrainJob, MakesTheHostWeightsThatItAsksFor) {
+  struct Seen {};
+  for (HostWeightsKind kind : {HostWeightsKind::exact, HostWeightsKind::aliased}) {
+    TrainJob job = tiny_job(tiny_model(), DType::f32, 1);
+    job.host_weights = kind;
+    job.fill = [&](HostWeights& weights) {
+      EXPECT_EQ(weights.kind(), kind);
+      throw Seen();
+    };
+    EXPECT_THROW(run(std::move(job)), Seen);
+  }
+}
+
 TEST(Divergence, TenStepsWithoutAFiniteGradientStopTheRunAndKeepTheLog) {
   const TempFolder scratch;
   TrainJob job = durable_job(scratch, 100, DType::f16, Rounding::nearest, 1, 0);

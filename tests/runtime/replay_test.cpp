@@ -1,6 +1,8 @@
 // replay_commits and fold_pending against visits made one after another.
 #include "runtime/replay.h"
 
+#include <cstring>
+
 #include "program/testing.h"
 #include "runtime/cpu/visit.h"
 #include "store/load_weights.h"
@@ -134,6 +136,25 @@ TEST(Replay, FoldPendingTurnsBasesIntoWt) {
       EXPECT_EQ(weights_hash(folded), weights_hash(expected)) << steps << " steps";
     }
   }
+}
+
+// Folded a second time as another layer, the memory would not hold layer 1's values.
+TEST(Replay, AliasedMemoryIsFoldedOnceAsItsOwner) {
+  ParameterTable table;
+  for (uint32_t layer = 1; layer <= 3; ++layer) table.add({layer * 64, fmt::format("matrix{}", layer), 700, 500});
+  const std::vector<CommitRule> rules{{3, 0}, {3, 1}, {3, 2}};
+  const ExecutorSettings settings;
+  const std::vector<LogEntry> entries = entries_of(0, 8, 1);
+  HostWeights exact(table, DType::f16);
+  HostWeights aliased(table, DType::f16, HostWeightsKind::aliased);
+  for (HostWeights* weights : {&exact, &aliased}) {
+    initialise_weights(*weights, 4, 0.02);
+    replay_commits(*weights, rules, settings, entries, 1, 0, 8);
+    fold_pending(*weights, rules, settings, entries, 1, 8);
+  }
+  const auto bytes = static_cast<size_t>(exact.bytes(0));
+  for (int w = 0; w < 3; ++w) EXPECT_EQ(std::memcmp(aliased.data(w), exact.data(0), bytes), 0) << w;
+  EXPECT_NE(std::memcmp(exact.data(1), exact.data(0), bytes), 0);
 }
 
 TEST(Replay, ALogThatDoesNotReachBackToThePendingEntriesIsABug) {

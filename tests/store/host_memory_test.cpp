@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <cstring>
+#include <fstream>
+#include <optional>
 #include <utility>
 
 #include "base/bytes.h"
@@ -24,6 +26,20 @@ int64_t resident_pages(const HostBuffer& buffer) {
       ::mincore(const_cast<std::byte*>(buffer.data()), static_cast<size_t>(buffer.mapped_bytes()), present.data()), 0);
   return std::count_if(present.begin(), present.end(), [](unsigned char page) { return (page & 1) != 0; });
 }
+
+// Pages that this mapping has in the page table: bit 63 of a page's entry in pagemap. (mincore asks whether the memory
+// file has the page, whichever mapping brought it there.)
+int64_t pages_in_page_table(const HostBuffer& buffer) {
+  const int64_t page = ::sysconf(_SC_PAGESIZE);
+  std::vector<uint64_t> entries(static_cast<size_t>(buffer.mapped_bytes() / page));
+  std::ifstream pagemap("/proc/self/pagemap", std::ios::binary);
+  pagemap.seekg(reinterpret_cast<int64_t>(buffer.data()) / page * 8);
+  pagemap.read(reinterpret_cast<char*>(entries.data()), static_cast<std::streamsize>(entries.size() * 8));
+  EXPECT_TRUE(pagemap.good());
+  return std::count_if(entries.begin(), entries.end(), [](uint64_t entry) { return entry >> 63 != 0; });
+}
+
+int64_t open_descriptors() { return std::distance(fs::directory_iterator("/proc/self/fd"), fs::directory_iterator()); }
 
 TEST(HostBuffer, HasTheExactSizeOnAlignedPages) {
   for (int64_t bytes :
@@ -63,12 +79,65 @@ TEST(HostBuffer, Moves) {
   EXPECT_EQ(third.data()[99], std::byte{7});
 }
 
+TEST(SharedMemory, ItsMappingsShareBytesAtAlignedAddressesOfTheirOwn) {
+  for (int64_t bytes : {int64_t{1}, int64_t{4097}, 2 * kMiB, 5 * kMiB + 13}) {
+    const SharedMemory memory(bytes);
+    EXPECT_EQ(memory.size(), bytes);
+    HostBuffer first = HostBuffer::map(memory);
+    HostBuffer second = HostBuffer::map(memory);
+    EXPECT_NE(first.data(), second.data());
+    for (HostBuffer* buffer : {&first, &second}) {
+      EXPECT_EQ(buffer->size(), bytes);
+      EXPECT_EQ(buffer->mapped_bytes(), align_up(bytes, ::sysconf(_SC_PAGESIZE)));
+      EXPECT_EQ(reinterpret_cast<uintptr_t>(buffer->data()) % (bytes >= 2 * kMiB ? 2 * kMiB : 4096), 0U);
+      EXPECT_EQ(buffer->data()[bytes - 1], std::byte{0});
+    }
+    first.data()[bytes - 1] = std::byte{7};
+    EXPECT_EQ(second.data()[bytes - 1], std::byte{7});
+    second.data()[0] = std::byte{8};
+    EXPECT_EQ(first.data()[0], std::byte{8});
+  }
+  EXPECT_EQ(HostBuffer::map(SharedMemory(0)).data(), nullptr);
+}
+
+TEST(SharedMemory, TouchFillsThePageTableOfOneMappingAndKeepsContents) {
+  const SharedMemory memory(9 * kMiB + 5000);
+  HostBuffer first = HostBuffer::map(memory);
+  HostBuffer second = HostBuffer::map(memory);
+  const int64_t pages = first.mapped_bytes() / ::sysconf(_SC_PAGESIZE);
+  first.data()[5 * kMiB] = std::byte{42};
+  first.touch(3);
+  EXPECT_EQ(pages_in_page_table(first), pages);
+  EXPECT_EQ(pages_in_page_table(second), 0);
+  second.touch(2);
+  EXPECT_EQ(pages_in_page_table(second), pages);
+  EXPECT_EQ(second.data()[5 * kMiB], std::byte{42});
+}
+
+TEST(SharedMemory, MappingsMoveAndOutliveItAndEachOther) {
+  const int64_t descriptors = open_descriptors();
+  std::optional<SharedMemory> memory(std::in_place, 3 * kMiB);
+  EXPECT_EQ(open_descriptors(), descriptors + 1);
+  HostBuffer first = HostBuffer::map(*memory);
+  std::optional<HostBuffer> second(HostBuffer::map(*memory));
+  memory.reset();
+  EXPECT_EQ(open_descriptors(), descriptors);
+  second->data()[99] = std::byte{7};
+  second.reset();
+  const std::byte* address = first.data();
+  const HostBuffer third(std::move(first));
+  EXPECT_EQ(third.data(), address);
+  EXPECT_EQ(third.data()[99], std::byte{7});
+}
+
 TEST(HostBuffer, TooMuchSaysHowMuchWasAskedForAndWhatIsThere) {
   const int64_t available = available_host_bytes();
   EXPECT_GT(available, 0);
   EXPECT_LT(available, int64_t{1} << 60);
   const std::string message = message_of<OutOfMemoryError>([] { HostBuffer(int64_t{1} << 60, "the token table"); });
   expect_all_in(message, {"the token table", "1152921504606846976 bytes", "available", "choose a smaller model"});
+  const std::string shared = message_of<OutOfMemoryError>([] { SharedMemory(int64_t{1} << 60, "one layer"); });
+  expect_all_in(shared, {"one layer", "1152921504606846976 bytes", "available"});
 }
 
 TEST(ParallelFor, RunsEveryJobOnceAndRethrowsTheLowestFailure) {

@@ -169,7 +169,11 @@ void layer_norm(DType dtype, const std::byte* in, const std::byte* gamma, const 
                 int64_t rows, int64_t cols, cudaStream_t stream) {
   dispatch_dtype(dtype, [&]<typename T>() {
     const auto launch = [&](auto kernel) {
-      kernel<<<static_cast<unsigned>(rows), kThreads, static_cast<size_t>(cols) * 4, stream>>>(
+      const auto row_bytes = static_cast<int>(cols) * 4;
+      if (row_bytes > 47 * 1024) {  // beyond 48 KiB, static ones included, shared memory must be asked for
+        ZO2_CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, row_bytes));
+      }
+      kernel<<<static_cast<unsigned>(rows), kThreads, static_cast<size_t>(row_bytes), stream>>>(
           reinterpret_cast<const T*>(in), reinterpret_cast<const T*>(gamma), reinterpret_cast<const T*>(beta),
           reinterpret_cast<T*>(out), static_cast<int>(cols));
     };
