@@ -22,9 +22,9 @@ struct TraceSpan {
   OpKind kind = OpKind::inputs;
   Stream stream = Stream::compute;
   int64_t step = 0;
-  int tile = -1;  // index in Program::tiles; -1: none
-  int slot = -1;  // in the ring; -1: resident, or no tile
-  int64_t bytes = 0;  // moved, for copies
+  int tile = -1;        // index in Program::tiles; -1: none
+  int slot = -1;        // in the ring; -1: resident, or no tile
+  int64_t bytes = 0;    // moved, for copies
   double begin_ms = 0;  // since the first span began
   double end_ms = 0;
 };

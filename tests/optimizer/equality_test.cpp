@@ -1,6 +1,8 @@
 // Where weights live and when they move is not numerics: resident and offloaded runs are equal to the bit.
 #include <algorithm>
 
+#include <fmt/format.h>
+
 #include "optimizer/testing.h"
 
 namespace zo2 {

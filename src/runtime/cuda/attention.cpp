@@ -22,8 +22,7 @@ at::TensorOptions options_of(DType dtype) {
 }
 
 // [batch, heads, seq, head_dim] over [batch, seq, heads, head_dim].
-at::Tensor heads_view(DType dtype, const std::byte* data, int64_t batch, int64_t seq, int64_t heads,
-                      int64_t head_dim) {
+at::Tensor heads_view(DType dtype, const std::byte* data, int64_t batch, int64_t seq, int64_t heads, int64_t head_dim) {
   const int64_t width = heads * head_dim;
   return at::for_blob(const_cast<std::byte*>(data), {batch, heads, seq, head_dim})
       .strides({seq * width, head_dim, width, 1})
@@ -73,8 +72,7 @@ int64_t measure_attention_workspace(DType dtype, int64_t batch, int64_t seq, int
   int64_t used = 0;
   {
     const at::Tensor x = at::zeros({batch, seq, heads * head_dim}, options_of(dtype));
-    const at::Tensor view =
-        heads_view(dtype, static_cast<const std::byte*>(x.data_ptr()), batch, seq, heads, head_dim);
+    const at::Tensor view = heads_view(dtype, static_cast<const std::byte*>(x.data_ptr()), batch, seq, heads, head_dim);
     const RegionScope counter(nullptr, 0, "attention");
     causal_attention(dtype, view, view, view);
     used = counter.used_bytes();

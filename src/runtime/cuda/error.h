@@ -11,10 +11,10 @@ namespace zo2::cuda {
 
 }  // namespace zo2::cuda
 
-#define ZO2_CUDA_CHECK(call)                                                       \
-  do {                                                                             \
-    const cudaError_t zo2_code = (call);                                           \
-    if (zo2_code != cudaSuccess) {                                                 \
-      ::zo2::cuda::throw_error(zo2_code, #call, __FILE__, __LINE__);               \
-    }                                                                              \
+#define ZO2_CUDA_CHECK(call)                                         \
+  do {                                                               \
+    const cudaError_t zo2_code = (call);                             \
+    if (zo2_code != cudaSuccess) {                                   \
+      ::zo2::cuda::throw_error(zo2_code, #call, __FILE__, __LINE__); \
+    }                                                                \
   } while (false)

@@ -49,8 +49,8 @@ struct Line {
 
 // Page-locked copies of a pass's inputs, kept until the pass has ended.
 struct PassSlot {
-  PinnedBuffer words;                        // tokens, rows, targets
-  std::vector<PinnedBuffer> packed;          // per gather of the program, where the host packs
+  PinnedBuffer words;                // tokens, rows, targets
+  std::vector<PinnedBuffer> packed;  // per gather of the program, where the host packs
   Event ended;
   bool busy = false;
 };
@@ -99,7 +99,8 @@ class CudaExecutor final : public Executor {
     const size_t keep = std::min(entries.size(), static_cast<size_t>(2 * kMaxPendingEntries + pairs_));
     std::vector<DeviceEntry> ring(kRingEntries);
     for (const LogEntry& entry : entries.last(keep)) {
-      ring[(ring_position(entry.step) + entry.pair) % kRingEntries] = {entry.seed, entry.alpha, entry.decay, entry.step, entry.pair};
+      ring[(ring_position(entry.step) + entry.pair) % kRingEntries] = {entry.seed, entry.alpha, entry.decay, entry.step,
+                                                                       entry.pair};
     }
     ZO2_CUDA_CHECK(cudaMemcpy(ring_.data(), ring.data(), ring.size() * sizeof(DeviceEntry), cudaMemcpyHostToDevice));
     oldest_entry_ = entries.empty() ? next_step : static_cast<int64_t>(entries.last(keep).front().step);
@@ -455,8 +456,7 @@ class CudaExecutor final : public Executor {
     if (input.pass == 0) {
       step_tokens_ = 0;
       const int64_t bytes = program.buffers[program.losses].bytes;
-      ZO2_CUDA_CHECK(
-          cudaMemsetAsync(buffer(planned, program.losses, bytes), 0, static_cast<size_t>(bytes), compute_));
+      ZO2_CUDA_CHECK(cudaMemsetAsync(buffer(planned, program.losses, bytes), 0, static_cast<size_t>(bytes), compute_));
     }
     step_tokens_ += static_cast<int64_t>(input.batch.rows.size());
   }
@@ -577,8 +577,8 @@ class CudaExecutor final : public Executor {
     made.step = static_cast<uint32_t>(input.step);
     made.pairs = static_cast<uint32_t>(pairs_);
     cuda::make_entries(as<double>(whole(planned, op.in[0])), made, as<DeviceEntry>(ring_.data()),
-                       ring_position(input.step),
-                       results_.as<EntryResult>() + input.step % kStepsInFlight * pairs_, compute_);
+                       ring_position(input.step), results_.as<EntryResult>() + input.step % kStepsInFlight * pairs_,
+                       compute_);
   }
 
   // A table that gathers read: where its tiles are, null for those that the host must pack.
@@ -642,8 +642,7 @@ std::string why_unusable() {
 
 }  // namespace cuda
 
-std::unique_ptr<Executor> make_cuda_executor(const Plan& plan, HostWeights& weights,
-                                             const ExecutorSettings& settings) {
+std::unique_ptr<Executor> make_cuda_executor(const Plan& plan, HostWeights& weights, const ExecutorSettings& settings) {
   ZO2_ASSERT(weights.dtype() == plan.settings.dtype);
   return std::make_unique<CudaExecutor>(plan, weights, settings);
 }

@@ -5,11 +5,11 @@
 namespace zo2::cuda {
 namespace {
 
-#define ZO2_CUBLAS_CHECK(call)                                                                            \
-  do {                                                                                                    \
-    const cublasStatus_t zo2_status = (call);                                                             \
+#define ZO2_CUBLAS_CHECK(call)                                                                                     \
+  do {                                                                                                             \
+    const cublasStatus_t zo2_status = (call);                                                                      \
     ZO2_CHECK(zo2_status == CUBLAS_STATUS_SUCCESS, DeviceError, "{}:{}: {} failed: {}", __FILE__, __LINE__, #call, \
-              cublasLtGetStatusName(zo2_status));                                                         \
+              cublasLtGetStatusName(zo2_status));                                                                  \
   } while (false)
 
 cudaDataType_t data_type(DType dtype) {

@@ -204,8 +204,8 @@ void select_rows(const std::byte* in, const int32_t* index, std::byte* out, int6
 
 void update_log_sum_exp(const float* logits, const int32_t* targets, int64_t vocab_first, int64_t vocab_rows,
                         bool fresh, const LogSumExp& state, int64_t rows, cudaStream_t stream) {
-  log_sum_exp_kernel<<<static_cast<unsigned>(rows), kThreads, 0, stream>>>(
-      logits, targets, vocab_first, static_cast<int>(vocab_rows), fresh, state);
+  log_sum_exp_kernel<<<static_cast<unsigned>(rows), kThreads, 0, stream>>>(logits, targets, vocab_first,
+                                                                           static_cast<int>(vocab_rows), fresh, state);
   ZO2_CUDA_CHECK(cudaGetLastError());
 }
 

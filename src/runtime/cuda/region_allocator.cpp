@@ -64,9 +64,7 @@ class RegionAllocator final : public caching::CUDAAllocator {
   void recordStream(const c10::DataPtr& data, c10::cuda::CUDAStream stream) override {
     if (data.get_deleter() != &keep) inner_->recordStream(data, stream);
   }
-  caching::SnapshotInfo snapshot(c10::MempoolId_t pool, bool traces) override {
-    return inner_->snapshot(pool, traces);
-  }
+  caching::SnapshotInfo snapshot(c10::MempoolId_t pool, bool traces) override { return inner_->snapshot(pool, traces); }
   void beginAllocateToPool(c10::DeviceIndex d, c10::MempoolId_t pool,
                            std::function<bool(cudaStream_t)> filter) override {
     inner_->beginAllocateToPool(d, pool, std::move(filter));
@@ -86,8 +84,8 @@ class RegionAllocator final : public caching::CUDAAllocator {
     inner_->attachAllocatorTraceTracker(std::move(tracker));
   }
   void enablePeerAccess(c10::DeviceIndex from, c10::DeviceIndex to) override { inner_->enablePeerAccess(from, to); }
-  cudaError_t memcpyAsync(void* to, int to_device, const void* from, int from_device, size_t bytes,
-                          cudaStream_t stream, bool peer) override {
+  cudaError_t memcpyAsync(void* to, int to_device, const void* from, int from_device, size_t bytes, cudaStream_t stream,
+                          bool peer) override {
     return inner_->memcpyAsync(to, to_device, from, from_device, bytes, stream, peer);
   }
   std::shared_ptr<caching::AllocatorState> getCheckpointState(c10::DeviceIndex d, c10::MempoolId_t pool) override {

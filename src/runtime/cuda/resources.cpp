@@ -23,12 +23,13 @@ std::string memlock_limit() {
 
 void throw_error(cudaError_t code, const char* what, const char* file, int line) {
   cudaGetLastError();  // an error that is not sticky must not show up in the next call
-  const std::string text = fmt::format("{}:{}: {} failed: {} ({})", file, line, what, cudaGetErrorString(code),
-                                       cudaGetErrorName(code));
+  const std::string text =
+      fmt::format("{}:{}: {} failed: {} ({})", file, line, what, cudaGetErrorString(code), cudaGetErrorName(code));
   if (code == cudaErrorMemoryAllocation) throw OutOfMemoryError(text);
   if (code == cudaErrorNoDevice || code == cudaErrorInsufficientDriver) {
-    throw DeviceError(text + ": is there an NVIDIA GPU, and a driver for CUDA 13 (580 or newer)? `zo2 doctor` tells; "
-                             "--device cpu runs without");
+    throw DeviceError(text +
+                      ": is there an NVIDIA GPU, and a driver for CUDA 13 (580 or newer)? `zo2 doctor` tells; "
+                      "--device cpu runs without");
   }
   throw DeviceError(text + ": the run stops here; its step log is whole, so that it can be resumed");
 }
@@ -96,11 +97,10 @@ HostRegistration::HostRegistration(std::byte* data, int64_t bytes, std::string_v
   if (code == cudaSuccess) return;
   cudaGetLastError();
   data_ = nullptr;
-  throw OutOfMemoryError(
-      fmt::format("cannot page-lock {} of host memory for {}: {} ({} of host memory available, RLIMIT_MEMLOCK is {}): "
-                  "use host: staged, which locks only a small ring, or raise the limit",
-                  format_bytes(bytes), what, cudaGetErrorString(code), format_bytes(available_host_bytes()),
-                  memlock_limit()));
+  throw OutOfMemoryError(fmt::format(
+      "cannot page-lock {} of host memory for {}: {} ({} of host memory available, RLIMIT_MEMLOCK is {}): "
+      "use host: staged, which locks only a small ring, or raise the limit",
+      format_bytes(bytes), what, cudaGetErrorString(code), format_bytes(available_host_bytes()), memlock_limit()));
 }
 
 HostRegistration::~HostRegistration() {

@@ -93,7 +93,8 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-// N elements of a row a thread; grid.x is the token, grid.y walks the row. N is 8 when rows are whole packs, else 4 with a ragged end.
+// N elements of a row a thread; grid.x is the token, grid.y walks the row. N is 8 when rows are whole packs, else 4
+// with a ragged end.
 template <typename T, Distribution D, bool kStochastic, int N>
 __global__ void __launch_bounds__(kThreads)
     gather_rows(GatherTable table, const int32_t* ids, int64_t index_offset, int64_t seq, PendingEntries pending,
@@ -147,16 +148,15 @@ __global__ void __launch_bounds__(kThreads)
 #pragma unroll
       for (int i = 0; i < N; ++i) {
         if (col + i < 0 || col + i >= table.cols) continue;
-        target[i] = accumulate ? from_float<T>(__fadd_rn(to_float(target[i]), to_float(side[s].value[i])))
-                               : side[s].value[i];
+        target[i] =
+            accumulate ? from_float<T>(__fadd_rn(to_float(target[i]), to_float(side[s].value[i]))) : side[s].value[i];
       }
     }
   }
 }
 
 template <typename T, Distribution D>
-__global__ void __launch_bounds__(kThreads)
-    write_noise(uint64_t seed, uint32_t parameter_id, int64_t count, T* out) {
+__global__ void __launch_bounds__(kThreads) write_noise(uint64_t seed, uint32_t parameter_id, int64_t count, T* out) {
   constexpr int N = 4;
   const int64_t index = (int64_t{blockIdx.x} * kThreads + threadIdx.x) * N;
   if (index >= count) return;
@@ -210,11 +210,11 @@ void gather(const VisitRules& rules, const GatherTable& table, const int32_t* id
     const int64_t threads = packs ? table.cols / 8 : table.cols / 4 + 2;
     const dim3 grid(static_cast<unsigned>(tokens), blocks_for(threads));
     if (packs) {
-      gather_rows<T, D, kStochastic, 8><<<grid, kThreads, 0, stream>>>(table, ids, index_offset, seq, pending,
-                                                                       direction, accumulate, plus, minus);
+      gather_rows<T, D, kStochastic, 8>
+          <<<grid, kThreads, 0, stream>>>(table, ids, index_offset, seq, pending, direction, accumulate, plus, minus);
     } else {
-      gather_rows<T, D, kStochastic, 4><<<grid, kThreads, 0, stream>>>(table, ids, index_offset, seq, pending,
-                                                                       direction, accumulate, plus, minus);
+      gather_rows<T, D, kStochastic, 4>
+          <<<grid, kThreads, 0, stream>>>(table, ids, index_offset, seq, pending, direction, accumulate, plus, minus);
     }
   });
   ZO2_CUDA_CHECK(cudaGetLastError());
@@ -224,8 +224,8 @@ void fill_noise(DType dtype, Distribution noise, uint64_t seed, uint32_t paramet
                 cudaStream_t stream) {
   dispatch({dtype, noise, false}, [&]<typename T, Distribution D, bool kStochastic>() {
     if constexpr (!kStochastic) {
-      write_noise<T, D><<<blocks_for((count + 3) / 4), kThreads, 0, stream>>>(seed, parameter_id, count,
-                                                                             reinterpret_cast<T*>(out));
+      write_noise<T, D>
+          <<<blocks_for((count + 3) / 4), kThreads, 0, stream>>>(seed, parameter_id, count, reinterpret_cast<T*>(out));
     }
   });
   ZO2_CUDA_CHECK(cudaGetLastError());

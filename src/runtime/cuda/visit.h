@@ -49,8 +49,8 @@ struct VisitTile {
 void visit(const VisitRules& rules, const VisitTile& tile, const PendingEntries& pending, const Direction& direction,
            cudaStream_t stream);
 
-// Rows of a table. Row r is in the tile r / rows_per_tile: at tiles[that], on the device or in mapped host memory; where
-// that is null the row was packed by the host into packed[token].
+// Rows of a table. Row r is in the tile r / rows_per_tile: at tiles[that], on the device or in mapped host memory;
+// where that is null the row was packed by the host into packed[token].
 struct GatherTable {
   const std::byte* const* tiles = nullptr;  // on the device
   const std::byte* packed = nullptr;        // [tokens, cols], device-reachable
