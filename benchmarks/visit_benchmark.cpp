@@ -2,6 +2,7 @@
 // Arguments: elements a call and pending entries. 16 Ki elements stay in the second cache level; 4 Mi go to memory.
 // An element takes (pending + 1) random draws.
 #include <benchmark/benchmark.h>
+#include <fmt/format.h>
 
 #include <string>
 #include <vector>
