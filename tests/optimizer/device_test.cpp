@@ -1,0 +1,139 @@
+// What the devices promise each other: the CPU replays what a device committed, and a step makes the host wait nowhere.
+#include <fmt/format.h>
+
+#include "base/error.h"
+#include "optimizer/testing.h"
+#include "runtime/replay.h"
+
+#ifdef ZO2_HAVE_CUDA
+#include "runtime/cuda/resources.h"
+#endif
+
+namespace zo2 {
+namespace {
+
+using testing::run;
+using testing::test_device;
+using testing::tiny_job;
+using testing::tiny_model;
+using testing::Trace;
+
+TEST(Device, TheCpuReplaysTheLogToTheSameWeights) {
+  for (DType dtype : {DType::f32, DType::f16, DType::bf16}) {
+    for (Rounding rounding : {Rounding::nearest, Rounding::stochastic}) {
+      for (int pairs : {1, 3}) {
+        SCOPED_TRACE(fmt::format("{} rounding {} pairs {}", dtype_name(dtype), static_cast<int>(rounding), pairs));
+        const auto make = [&] {
+          TrainJob job = tiny_job(tiny_model(false), dtype, 40);
+          job.plan.writeback_every = 4;
+          job.plan.pairs = pairs;
+          job.executor.rounding = rounding;
+          return job;
+        };
+        const Trace trace = run(make());
+        TrainJob job = make();
+        PlanSettings settings = job.plan;
+        settings.batch = job.data->batch_size();
+        settings.seq = job.data->longest();
+        const Plan plan = make_plan(job.config, settings, measured_attention(Device::cpu, dtype, 1));
+        HostWeights weights(plan.table, dtype);
+        job.fill(weights);
+        replay_commits(weights, plan.commits, job.executor, trace.entries, pairs, 0, 40);
+        fold_pending(weights, plan.commits, job.executor, trace.entries, pairs, 40);
+        EXPECT_EQ(weights_hash(weights), trace.report.final_weights);
+        EXPECT_NE(trace.report.initial_weights, trace.report.final_weights);
+      }
+    }
+  }
+}
+
+TEST(Device, TracesTheStepsAskedFor) {
+  TrainJob job = tiny_job(tiny_model(), DType::f16, 6);
+  job.executor.trace = {2, 2};
+  const Trace trace = run(std::move(job));
+  if (test_device() == Device::cpu) GTEST_SKIP() << "skipped: the CPU executor does not trace";
+  ASSERT_FALSE(trace.report.trace.empty());
+  int64_t uploads = 0;
+  for (const TraceSpan& span : trace.report.trace) {
+    EXPECT_TRUE(span.step == 2 || span.step == 3);
+    EXPECT_LE(span.begin_ms, span.end_ms);
+    uploads += span.kind == OpKind::upload;
+  }
+  EXPECT_GT(uploads, 0);
+}
+
+#ifdef ZO2_HAVE_CUDA
+
+TEST(Device, TheHostWaitsOnlyForTheEndsOfSteps) {
+  if (test_device() == Device::cpu) GTEST_SKIP() << "skipped: set ZO2_TEST_DEVICE=cuda";
+  for (HostMemory host : {HostMemory::registered, HostMemory::staged}) {
+    TrainJob job = tiny_job(tiny_model(), DType::f16, 1);
+    job.executor.host = host;
+    PlanSettings settings = job.plan;
+    settings.batch = job.data->batch_size();
+    settings.seq = job.data->longest();
+    settings.evaluation = false;
+    const Plan plan = make_plan(job.config, settings, measured_attention(Device::cuda, settings.dtype, 1));
+    HostWeights weights(plan.table, settings.dtype);
+    job.fill(weights);
+    const auto executor = make_executor(Device::cuda, plan, weights, job.executor);
+    executor->start(0, {});
+    int64_t waits_in_submit = 0;
+    int64_t waits_for_results = 0;
+    for (int64_t step = 0; step < 12; ++step) {
+      PassInput input;
+      input.batch = job.data->batch(step, 0);
+      input.step = step;
+      input.seed = static_cast<uint64_t>(step);
+      int64_t before = cuda::host_waits();
+      executor->submit(std::move(input));
+      waits_in_submit += cuda::host_waits() - before;
+      if (step == 0) continue;
+      before = cuda::host_waits();
+      executor->next_result();
+      waits_for_results += cuda::host_waits() - before;
+    }
+    EXPECT_LE(waits_in_submit, 8);  // a pass's place in the ring of four, when it is taken again: its pass has ended
+    EXPECT_EQ(waits_for_results, 11);
+    executor->next_result();
+  }
+}
+
+TEST(Device, EveryWayToReachHostMemoryGivesTheSameBits) {
+  if (test_device() == Device::cpu) GTEST_SKIP() << "skipped: set ZO2_TEST_DEVICE=cuda";
+  for (bool tied : {true, false}) {
+    for (int64_t writeback_every : {1, 4}) {
+      const auto make = [&](HostMemory host) {
+        TrainJob job = tiny_job(tiny_model(tied), DType::bf16, 30);
+        job.plan.writeback_every = writeback_every;
+        job.plan.tile_bytes = 4096;
+        job.executor.host = host;
+        return run(std::move(job));
+      };
+      const Trace registered = make(HostMemory::registered);
+      testing::expect_equal(registered, make(HostMemory::staged));
+      testing::expect_equal(registered, make(HostMemory::pageable));
+    }
+  }
+}
+
+TEST(Device, LossesAgreeWithTheCpus) {
+  if (test_device() == Device::cpu) GTEST_SKIP() << "skipped: set ZO2_TEST_DEVICE=cuda";
+  const auto make = [](Device device) {
+    TrainJob job = tiny_job(tiny_model(), DType::f32, 10);
+    job.device = device;
+    return run(std::move(job));
+  };
+  const Trace cpu = make(Device::cpu);
+  const Trace gpu = make(Device::cuda);
+  for (size_t i = 0; i < cpu.entries.size(); ++i) {
+    // Losses near 5 in float32: sums of 160 terms behind two layers, a few hundred rounding errors of 6e-8 each.
+    EXPECT_NEAR(cpu.entries[i].loss_plus, gpu.entries[i].loss_plus, 2e-5) << i;
+    EXPECT_NEAR(cpu.entries[i].loss_minus, gpu.entries[i].loss_minus, 2e-5) << i;
+  }
+}
+
+#endif
+
+}  // namespace
+}  // namespace zo2
