@@ -60,6 +60,7 @@ void add_speed_metrics(const Json& config, const std::vector<StepSample>& sample
   metrics["window_steps"] = window;
   metrics["tokens_per_s"] = rate;
   metrics["forward_tokens_per_s"] = rate * 2 * config_at(config, "method.perturbations").get<double>();
+  metrics["step_ms_mean"] = window_ms / static_cast<double>(window);
   metrics["step_ms_p50"] = quantile(times, 0.5);
   metrics["step_ms_p90"] = quantile(times, 0.9);
   double last_half = 0;
@@ -87,6 +88,19 @@ void add_loss_metrics(const std::vector<StepSample>& samples, Json& metrics) {
                         [](double g) { return std::isfinite(g) && g != 0; });
   }
   metrics["gradient_nonzero_fraction"] = good / static_cast<double>(samples.size());
+}
+
+// What the trace says about a step, against the copies alone in the same process.
+void add_trace_metrics(const std::filesystem::path& folder, const TrainReport& report, Json& metrics) {
+  if (report.trace.empty()) return;
+  write_trace(folder / "trace.json", report.trace);
+  const Overlap overlap = overlap_of(report.trace);
+  metrics["exposed_transfer_fraction"] = overlap.exposed_fraction();
+  metrics["busiest_stream_fraction"] = overlap.busiest_fraction();
+  metrics["copies_only_ms"] = report.copies_only_ms;
+  if (metrics.contains("step_ms_mean")) {
+    metrics["roofline_efficiency"] = report.copies_only_ms / metrics["step_ms_mean"].get<double>();
+  }
 }
 
 Json projected_result(const CellRequest& request) {
@@ -121,14 +135,17 @@ Json trained_result(const std::filesystem::path& folder, const CellRequest& requ
     writer.write(samples.back());
   };
   TrainJob job = job_from_config(request.config);
+  TrainReport report;
   metrics["parameters"] = parameters_of(job.config).count();
   try {
-    const TrainReport report = run_train_job(job, observer);
+    report = run_train_job(job, observer);
     result["hashes"] = {{"initial_weights", report.initial_weights}, {"final_weights", report.final_weights}};
     metrics["host_bytes"] = report.host_bytes;
     if (job.method != MethodKind::mezo) {
       metrics["arena_bytes"] = report.memory.peak_bytes;
       metrics["library_peak_bytes"] = report.memory.library_peak_bytes;
+      metrics["host_pinned_bytes"] = report.memory.pinned_bytes;
+      metrics["pin_s"] = report.memory.pin_seconds;
     }
   } catch (const DivergedError& error) {
     result["state"] = state_name(State::diverged);
@@ -136,6 +153,7 @@ Json trained_result(const std::filesystem::path& folder, const CellRequest& requ
   }
   add_speed_metrics(request.config, samples, metrics);
   add_loss_metrics(samples, metrics);
+  add_trace_metrics(folder, report, metrics);
   result["chosen"]["device"] = device_name(job.device);
   return result;
 }

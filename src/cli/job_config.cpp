@@ -85,6 +85,9 @@ TrainJob job_from_config(const Json& config) {
       get<std::string>(config, "method.rounding") == "stochastic" ? Rounding::stochastic : Rounding::nearest;
   job.executor.threads = get<int>(config, "engine.threads");
   if (get<std::string>(config, "engine.host_weights") == "aliased") job.host_weights = HostWeightsKind::aliased;
+  const auto traced = get<int64_t>(config, "engine.trace");
+  const auto warmup = std::min(get<int64_t>(config, "train.warmup"), get<int64_t>(config, "train.steps"));
+  job.executor.trace = {std::max<int64_t>(0, warmup - traced), traced};
   const auto host = get<std::string>(config, "engine.host");
   job.executor.host = host == "staged"     ? HostMemory::staged
                       : host == "pageable" ? HostMemory::pageable

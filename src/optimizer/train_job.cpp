@@ -124,7 +124,10 @@ class Job {
   void finish(const std::function<void(const HostWeights&)>& export_weights) {
     executor_->sync_host();
     report_.memory = executor_->memory();
-    report_.trace = executor_->trace();
+    if (job_.executor.trace.count > 0) {
+      report_.trace = executor_->trace();
+      report_.copies_only_ms = executor_->copies_only_ms(static_cast<int>(std::max<int64_t>(2, job_.plan.writeback_every)));
+    }
     executor_.reset();
     if (job_.method != MethodKind::mezo) {
       fold_pending(*weights_, plan_.commits, job_.executor, entries_, plan_.settings.pairs, job_.trainer.steps);

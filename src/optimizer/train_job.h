@@ -52,6 +52,7 @@ struct TrainReport {
   std::string final_weights;    // of w_t at the end
   MemoryMeter memory;
   std::vector<TraceSpan> trace;  // of executor.trace's steps
+  double copies_only_ms = 0;     // a step's copies with nothing computed; measured when steps are traced
   int64_t host_bytes = 0;
 };
 

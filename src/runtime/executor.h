@@ -103,6 +103,10 @@ class Executor {
 
   // What ran when, in the steps of settings.trace. Waits for every pass.
   virtual std::vector<TraceSpan> trace() { return {}; }
+
+  // The mean time of the next `steps` steps' copies alone, with nothing computed: what the link allows at this tile size
+  // and mix of directions. Changes no weight. 0 on the CPU.
+  virtual double copies_only_ms(int /*steps*/) { return 0; }
 };
 
 // `plan` and `weights` must outlive the executor. Above the runtime, make_executor (runtime/device.h) chooses.

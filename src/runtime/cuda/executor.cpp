@@ -180,6 +180,41 @@ class CudaExecutor final : public Executor {
             link_.pin_seconds()};
   }
 
+  double copies_only_ms(int steps) override {
+    drain();
+    const PlannedPass& planned = *training_->planned;
+    const std::vector<ScheduledOp>& ops = planned.schedule.ops;
+    Event begin(true);
+    Event end(true);
+    begin.record(upload_);
+    begin.wait_on(download_);
+    for (int step = 0; step < steps; ++step) {
+      PassInput input;
+      input.step = next_step_ + step;
+      for (size_t index = 0; index < ops.size(); ++index) {
+        const ScheduledOp& scheduled = ops[index];
+        if (scheduled.stream == Stream::compute) continue;
+        const Op& op = planned.program.ops[scheduled.op];
+        // A download gives back what its upload brought, before the slot's next upload.
+        if (op.kind == OpKind::download) {
+          copied_.record(upload_);
+          copied_.wait_on(download_);
+        }
+        for (const Dependency& after : scheduled.after) {
+          const bool copy = ops[after.op].stream != Stream::compute && ops[after.op].stream != scheduled.stream;
+          if (copy && line_done(after.op)) line_done(after.op)->wait_on(stream_of(scheduled.stream));
+        }
+        run(planned, scheduled, input, slots_[0]);
+        if (line_done(index)) line_done(index)->record(stream_of(scheduled.stream));
+      }
+    }
+    copied_.record(download_);
+    copied_.wait_on(upload_);
+    end.record(upload_);
+    drain();
+    return static_cast<double>(end.ms_since(begin)) / steps;
+  }
+
   std::vector<TraceSpan> trace() override {
     drain();
     std::vector<TraceSpan> spans;
@@ -206,6 +241,8 @@ class CudaExecutor final : public Executor {
     uint64_t seed;
     double learning_rate;
   };
+
+  std::optional<Event>& line_done(size_t op) { return training_->done[op]; }
 
   int64_t bytes_of(int64_t elements) const { return elements * elt_bytes_; }
 
@@ -623,6 +660,7 @@ class CudaExecutor final : public Executor {
   std::deque<StepInput> inputs_;  // of steps in flight
   std::vector<Event> step_ends_;  // by step
   Event last_end_;
+  Event copied_;
   std::deque<TracedOp> traced_;
 };
 
