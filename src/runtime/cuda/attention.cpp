@@ -40,6 +40,20 @@ at::Tensor causal_attention(DType dtype, const at::Tensor& q, const at::Tensor& 
   return std::get<0>(at::_scaled_dot_product_flash_attention(q, k, v, 0.0, /*is_causal=*/true));
 }
 
+// Makes LibTorch enqueue on `stream` while it lives.
+class CurrentStream {
+ public:
+  explicit CurrentStream(cudaStream_t stream) : before_(c10::cuda::getCurrentCUDAStream(0)) {
+    c10::cuda::setCurrentCUDAStream(c10::cuda::getStreamFromExternal(stream, 0));
+  }
+  ~CurrentStream() { c10::cuda::setCurrentCUDAStream(before_); }
+  CurrentStream(const CurrentStream&) = delete;
+  CurrentStream& operator=(const CurrentStream&) = delete;
+
+ private:
+  c10::cuda::CUDAStream before_;
+};
+
 }  // namespace
 
 void load_libtorch_cuda() {
@@ -55,7 +69,7 @@ void load_libtorch_cuda() {
 void attention(DType dtype, const std::byte* q, const std::byte* k, const std::byte* v, std::byte* region,
                int64_t region_bytes, int64_t batch, int64_t seq, int64_t heads, int64_t head_dim, cudaStream_t stream) {
   const c10::InferenceMode inference;
-  c10::cuda::setCurrentCUDAStream(c10::cuda::getStreamFromExternal(stream, 0));
+  const CurrentStream current(stream);
   const RegionScope scope(region, region_bytes, "attention");
   const at::Tensor out = causal_attention(dtype, heads_view(dtype, q, batch, seq, heads, head_dim),
                                           heads_view(dtype, k, batch, seq, heads, head_dim),
