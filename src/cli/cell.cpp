@@ -10,6 +10,7 @@
 #include "cli/commands.h"
 #include "cli/job_config.h"
 #include "cli/projection.h"
+#include "cli/step_memory.h"
 #include "cli/step_sample.h"
 #include "experiment/config_schema.h"
 #include "experiment/environment.h"
@@ -114,9 +115,12 @@ Json trained_result(const std::filesystem::path& folder, const CellRequest& requ
   Json& metrics = result["metrics"];
   SampleWriter writer(folder);
   std::vector<StepSample> samples;
+  const std::string device = "cpu";
+  StepMemory step_memory(device == "cuda");
   TrainObserver observer;
   observer.on_plan = [&](const Plan& plan) { add_plan_metrics(plan, metrics, result["chosen"]); };
   observer.on_step = [&](const StepResult& step) {
+    step_memory.read();
     samples.push_back(to_sample(step));
     writer.write(samples.back());
   };
@@ -136,7 +140,8 @@ Json trained_result(const std::filesystem::path& folder, const CellRequest& requ
   }
   add_speed_metrics(request.config, samples, metrics);
   add_loss_metrics(samples, metrics);
-  result["chosen"]["device"] = "cpu";
+  step_memory.add_to(metrics);
+  result["chosen"]["device"] = device;
   return result;
 }
 
