@@ -85,15 +85,16 @@ void GpuSampler::poll(const std::stop_token& stop, std::chrono::milliseconds int
   std::unique_lock lock(mutex);
   std::condition_variable_any never;  // ends a wait when `stop` is requested
   auto next = std::chrono::steady_clock::now();
-  for (int64_t i = 0; !stop.stop_requested(); ++i) {
+  int64_t polls = 0;
+  do {  // once at least: a child can end before this thread begins
     if (const auto bytes = used_bytes(device_)) {
       readings_.run_peak_bytes = std::max(readings_.run_peak_bytes.value_or(0), *bytes);
     }
-    if (i % kMemoryPollsPerPoll == 0) readings_.polls.push_back(poll_of(device_));
+    if (polls++ % kMemoryPollsPerPoll == 0) readings_.polls.push_back(poll_of(device_));
     // After a late poll the next one is a whole interval away: no burst to catch up.
     next = std::max(next + interval, std::chrono::steady_clock::now());
     never.wait_until(lock, stop, next, [] { return false; });
-  }
+  } while (!stop.stop_requested());
 }
 
 GpuReadings GpuSampler::stop() {
