@@ -196,7 +196,10 @@ class Runner {
       return RepeatOutcome{folder, finished->state, true};
     }
     std::optional<File> gpu_lock;
-    if (watches_gpu(cell) && !(gpu_lock = lock_gpu(*gpu_, [this] { return keep_waiting(); }))) return std::nullopt;
+    if (watches_gpu(cell)) {
+      gpu_lock = lock_gpu(*gpu_, [this] { return keep_waiting(); });
+      if (!gpu_lock) return std::nullopt;
+    }
     prepare(cell, repeat, folder);
     Json result;
     if (cell.skip_reason) {

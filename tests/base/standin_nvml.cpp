@@ -32,9 +32,10 @@ std::optional<std::string> value_of(const std::string& key) {
   return std::nullopt;
 }
 
-// A device's handle is its index and one.
+char handles[16];  // a device's handle is the address of its element
+
 std::string key_of(void* device, const char* name) {
-  return std::to_string(reinterpret_cast<intptr_t>(device) - 1) + "." + name;
+  return std::to_string(static_cast<char*>(device) - handles) + "." + name;
 }
 
 int text(const std::string& key, char* buffer, unsigned int size) {
@@ -56,6 +57,7 @@ int number(const std::string& key, Number* number) {
 }  // namespace
 
 extern "C" {
+// NOLINTBEGIN(readability-identifier-naming): the names that the library has.
 
 int nvmlInit_v2() {
   int code = kSuccess;
@@ -74,7 +76,7 @@ int nvmlDeviceGetHandleByIndex_v2(unsigned int index, void** device) {
   unsigned int count = 0;
   nvmlDeviceGetCount_v2(&count);
   if (index >= count) return kInvalidArgument;
-  *device = reinterpret_cast<void*>(static_cast<intptr_t>(index) + 1);
+  *device = &handles[index];
   return kSuccess;
 }
 
@@ -162,4 +164,5 @@ int nvmlDeviceGetCurrentClocksEventReasons(void* device, unsigned long long* bit
 
 #endif
 
+// NOLINTEND(readability-identifier-naming)
 }  // extern "C"

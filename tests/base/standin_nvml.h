@@ -50,7 +50,7 @@ class StandinNvml {
  private:
   void write() {
     std::string text;
-    for (const auto& [key, value] : values_) text += key + "=" + value + "\n";
+    for (const auto& [key, value] : values_) text.append(key).append("=").append(value).append("\n");
     std::filesystem::rename(folder_.write("new", text), path());
   }
 

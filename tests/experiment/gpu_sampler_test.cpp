@@ -92,6 +92,7 @@ TEST(GpuSampler, StopsAtOnce) {
   EXPECT_EQ(readings.polls.size(), 1u);
   {
     const GpuSampler abandoned(Nvml::open().device(0).value(), 1min);
+    std::this_thread::sleep_for(50ms);  // now it waits for its second poll
   }
   EXPECT_LT(std::chrono::steady_clock::now() - begin, 10s);
 }
