@@ -10,6 +10,7 @@
 #include "cli/commands.h"
 #include "cli/job_config.h"
 #include "cli/projection.h"
+#include "cli/step_memory.h"
 #include "cli/step_sample.h"
 #include "experiment/config_schema.h"
 #include "experiment/environment.h"
@@ -128,13 +129,15 @@ Json trained_result(const std::filesystem::path& folder, const CellRequest& requ
   Json& metrics = result["metrics"];
   SampleWriter writer(folder);
   std::vector<StepSample> samples;
+  TrainJob job = job_from_config(request.config);
+  StepMemory step_memory(job.device == Device::cuda);
   TrainObserver observer;
   observer.on_plan = [&](const Plan& plan) { add_plan_metrics(plan, metrics, result["chosen"]); };
   observer.on_step = [&](const StepResult& step) {
+    step_memory.read();
     samples.push_back(to_sample(step));
     writer.write(samples.back());
   };
-  TrainJob job = job_from_config(request.config);
   TrainReport report;
   metrics["parameters"] = parameters_of(job.config).count();
   try {
@@ -153,6 +156,7 @@ Json trained_result(const std::filesystem::path& folder, const CellRequest& requ
   }
   add_speed_metrics(request.config, samples, metrics);
   add_loss_metrics(samples, metrics);
+  step_memory.add_to(metrics);
   add_trace_metrics(folder, report, metrics);
   result["chosen"]["device"] = device_name(job.device);
   return result;

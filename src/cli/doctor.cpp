@@ -8,6 +8,7 @@
 
 #include "base/bytes.h"
 #include "base/error.h"
+#include "base/nvml.h"
 #include "cli/commands.h"
 #include "experiment/environment.h"
 #include "noise/simd.h"
@@ -22,6 +23,35 @@ struct Check {
   std::string found;
   std::string advice;  // empty: fine
 };
+
+// Of the GPU that runs use.
+void add_gpu_checks(bool driver_loaded, std::vector<Check>& list) {
+  const Nvml nvml = Nvml::open();
+  list.push_back({"NVIDIA driver", nvml.driver_version().value_or(driver_loaded ? "loaded" : "none"),
+                  driver_loaded ? nvml.reason() : ""});
+  const auto gpu = nvml.visible_device();
+  if (!gpu) {
+    list.push_back({"GPU", "none", nvml.device_count() > 0 ? "CUDA_VISIBLE_DEVICES hides what there is" : ""});
+    return;
+  }
+  list.push_back({"GPU", gpu->name().value_or("unknown"), ""});
+  if (const auto memory = gpu->memory()) {
+    const size_t others = gpu->compute_processes().value_or(std::vector<GpuProcess>()).size();
+    list.push_back({"GPU memory in use",
+                    fmt::format("{} of {}", format_bytes(memory->used_bytes), format_bytes(memory->total_bytes)),
+                    others > 0
+                        ? fmt::format("{} process{} on it: measure when it is free", others, others == 1 ? "" : "es")
+                        : ""});
+  }
+  const auto link = gpu->link();
+  const auto best = gpu->link_max();
+  if (!link || !best) return;
+  // An idle GPU lowers the generation by itself, but not the width.
+  list.push_back(
+      {"PCIe link",
+       fmt::format("generation {} x{} (best: {} x{})", link->generation, link->width, best->generation, best->width),
+       link->width < best->width ? "not all lanes work, and uploads are slower: look at slot and riser" : ""});
+}
 
 std::vector<Check> checks() {
   std::vector<Check> list;
@@ -38,7 +68,7 @@ std::vector<Check> checks() {
     list.push_back({"experiments folder", "not found", error.what()});
   }
   const bool driver = ::access("/proc/driver/nvidia/version", R_OK) == 0;
-  list.push_back({"NVIDIA driver", driver ? "loaded" : "none", ""});
+  add_gpu_checks(driver, list);
 #ifdef ZO2_HAVE_CUDA
   list.push_back({"CUDA", "compiled in", ""});
 #else

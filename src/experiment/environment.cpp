@@ -94,9 +94,23 @@ std::string compiler() {
 
 int64_t memory_bytes() { return static_cast<int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGESIZE); }
 
+Json describe_gpu(const Nvml& nvml) {
+  const std::optional<NvmlDevice> device = nvml.visible_device();
+  if (!device) return nullptr;
+  const auto or_null = [](const auto& value) { return value ? Json(*value) : Json(nullptr); };
+  const auto memory = device->memory();
+  const auto link = device->link_max();
+  return {{"name", or_null(device->name())},
+          {"memory_bytes", memory ? Json(memory->total_bytes) : Json(nullptr)},
+          {"driver", or_null(nvml.driver_version())},
+          {"power_limit_w", or_null(device->power_limit_w())},
+          {"pcie_generation_max", link ? Json(link->generation) : Json(nullptr)},
+          {"pcie_width_max", link ? Json(link->width) : Json(nullptr)}};
+}
+
 }  // namespace
 
-Json describe_environment(const fs::path& program) {
+Json describe_environment(const fs::path& program, const Nvml& nvml) {
   return {{"cpu_model", after_colon("/proc/cpuinfo", "model name")},
           {"cores", std::thread::hardware_concurrency()},
           {"memory_bytes", memory_bytes()},
@@ -105,7 +119,8 @@ Json describe_environment(const fs::path& program) {
           {"compile_flags", compile_flags()},
           {"build", build_kind()},
           {"git_commit", git_commit(program)},
-          {"binary_sha256", sha256_hex_of_file(program)}};
+          {"binary_sha256", sha256_hex_of_file(program)},
+          {"gpu", describe_gpu(nvml)}};
 }
 
 fs::path experiments_folder() {

@@ -13,7 +13,7 @@ enum class Better : uint8_t { higher, lower, neither };
 
 struct Metric {
   std::string_view name;
-  std::string_view unit;  // "bytes", "tok/s", "ms", "s", "" for a plain number
+  std::string_view unit;  // "bytes", "tok/s", "ms", "s", "MHz", "C", "W", "" for a plain number
   Better better;
   std::string_view definition;
 };

@@ -7,10 +7,11 @@
 //                                stdout.log, stderr.log
 //                                result.json   written last, by rename: its presence means that the repeat has ended
 //   result.json: {"schema": 1, "state", "config_hash", "metrics": {name: number}, "hashes": {"initial_weights",
-//                 "final_weights"}, "chosen": {what auto became}, "warnings": [text], "error": text unless ok}
+//                 "final_weights"}, "chosen": {what auto became}, "warnings": [text], "error": text unless ok,
+//                 "throttle_reasons": [names, base/nvml.h] where a GPU was watched}
 // Integers are exact; floats read back to the same bits; non-finite ones are the strings "nan", "inf", "-inf".
-// The process of a cell writes samples and result; the runner adds host_rss_peak_bytes and wall_s to the metrics, and
-// writes the whole result when the process could not.
+// The process of a cell writes samples and result; the runner adds host_rss_peak_bytes, wall_s and what it saw of the
+// GPU (gpu_sampler.h), and writes the whole result when the process could not.
 #pragma once
 
 #include <filesystem>

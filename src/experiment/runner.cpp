@@ -1,6 +1,7 @@
 #include "experiment/runner.h"
 
 #include <fcntl.h>
+#include <spdlog/spdlog.h>
 #include <sys/file.h>
 #include <sys/prctl.h>
 #include <unistd.h>
@@ -15,6 +16,8 @@
 #include "base/error.h"
 #include "experiment/config_schema.h"
 #include "experiment/environment.h"
+#include "experiment/gpu_lock.h"
+#include "experiment/gpu_sampler.h"
 #include "experiment/process.h"
 #include "experiment/progress.h"
 
@@ -132,16 +135,32 @@ Json combine(const fs::path& folder, const std::string& config_hash, const Proce
   return result;
 }
 
+// Where a child ran, "cpu" or "cuda"; what it was asked when it did not say.
+std::string device_of(const Json& result, const Json& config) {
+  const Json chosen = result.value("chosen", Json::object());
+  return chosen.value("device", config_at(config, "engine.device").get<std::string>());
+}
+
+// null without a GPU.
+Json gpu_name(const Json& environment) {
+  const Json gpu = environment.value("gpu", Json());
+  return gpu.is_null() ? gpu : gpu.at("name");
+}
+
 class Runner {
  public:
   Runner(const Experiment& experiment, const RunOptions& options)
-      : experiment_(experiment), options_(options), command_(options.child) {
+      : experiment_(experiment),
+        options_(options),
+        command_(options.child),
+        nvml_(Nvml::open()),
+        gpu_(nvml_.visible_device()) {
     if (command_.empty()) command_ = {self_executable().string(), "cell"};
     const fs::path cells = options.out / "cells";
     std::error_code error;
     fs::create_directories(cells, error);
     ZO2_CHECK(!error, IoError, "cannot make the folder {}: {}", cells.string(), error.message());
-    environment_ = describe_environment(command_[0]);
+    environment_ = describe_environment(command_[0], nvml_);
     folders_ = existing_cells(cells);
     for (const Cell& cell : experiment.cells) folders_.emplace(cell.config_hash, cells / cell.folder_name());
   }
@@ -160,19 +179,26 @@ class Runner {
         if (cell.skip_reason && repeat > 0) continue;
         summary.interrupted = summary.interrupted || InterruptGuard::received() != 0;
         if (summary.interrupted) return summary;
-        summary.repeats.push_back(run_repeat(cell, repeat, progress));
-        summary.interrupted = summary.repeats.back().state == State::interrupted;
+        const std::optional<RepeatOutcome> outcome = run_repeat(cell, repeat, progress);
+        if (outcome) summary.repeats.push_back(*outcome);
+        summary.interrupted = !outcome || outcome->state == State::interrupted;
       }
     }
     return summary;
   }
 
  private:
-  RepeatOutcome run_repeat(const Cell& cell, int repeat, Progress& progress) {
+  // nullopt when interrupted before it began.
+  std::optional<RepeatOutcome> run_repeat(const Cell& cell, int repeat, Progress& progress) {
     const fs::path folder = folders_.at(cell.config_hash) / fmt::format("r{}", repeat);
     if (auto finished = reusable(cell, folder)) {
       progress.end(cell.slug, repeat, finished->result, true);
-      return {folder, finished->state, true};
+      return RepeatOutcome{folder, finished->state, true};
+    }
+    std::optional<File> gpu_lock;
+    if (watches_gpu(cell)) {
+      gpu_lock = lock_gpu(*gpu_, [this] { return keep_waiting(); });
+      if (!gpu_lock) return std::nullopt;
     }
     prepare(cell, repeat, folder);
     Json result;
@@ -180,20 +206,49 @@ class Runner {
       result = make_result(State::skipped, cell.config_hash);
       result["reason"] = *cell.skip_reason;
     } else {
-      ProcessSpec spec{.command = command_,
-                       .stdout_path = folder / "stdout.log",
-                       .stderr_path = folder / "stderr.log",
-                       .timeout_s = experiment_.manifest.timeout_s,
-                       .grace_s = options_.grace_s};
-      spec.command.push_back(folder.string());
       const std::string started = utc_now();
       progress.begin(cell.slug, repeat, folder, config_at(cell.config, "train.steps").get<int64_t>());
-      result = combine(folder, cell.config_hash, run_process(spec, [&] { progress.tick(); }));
+      result = run_child(cell, folder, progress);
       result["started_utc"] = started;
     }
     write_result(folder, result);
     progress.end(cell.slug, repeat, result, false);
-    return {folder, parse_state(result["state"].get<std::string>()), false};
+    return RepeatOutcome{folder, parse_state(result["state"].get<std::string>()), false};
+  }
+
+  Json run_child(const Cell& cell, const fs::path& folder, Progress& progress) {
+    ProcessSpec spec{.command = command_,
+                     .stdout_path = folder / "stdout.log",
+                     .stderr_path = folder / "stderr.log",
+                     .timeout_s = experiment_.manifest.timeout_s,
+                     .grace_s = options_.grace_s};
+    spec.command.push_back(folder.string());
+    std::optional<GpuSampler> sampler;
+    if (watches_gpu(cell)) sampler.emplace(*gpu_);
+    Json result = combine(folder, cell.config_hash, run_process(spec, [&] { progress.tick(); }));
+    const std::string device = device_of(result, cell.config);
+    if (sampler) {
+      const GpuReadings readings = sampler->stop();
+      if (device != "cpu") add_gpu_readings(readings, result);
+    } else if (device == "cuda") {
+      const std::string reason = nvml_.reason().empty() ? "NVML shows no visible GPU" : nvml_.reason();
+      result["warnings"].push_back(fmt::format("the GPU was not watched: {}", reason));
+    }
+    return result;
+  }
+
+  // `auto` may choose the GPU where there is one; only the child knows.
+  bool watches_gpu(const Cell& cell) const {
+    return gpu_ && !cell.skip_reason && config_at(cell.config, "engine.device") != "cpu" &&
+           !config_at(cell.config, "engine.project").get<bool>();
+  }
+
+  bool keep_waiting() {
+    if (!told_of_waiting_ && !options_.quiet) {
+      spdlog::info("waiting for GPU {}: another run is using it", gpu_->name().value_or(""));
+    }
+    told_of_waiting_ = true;
+    return InterruptGuard::received() == 0;
   }
 
   std::optional<Record> reusable(const Cell& cell, const fs::path& folder) const {
@@ -203,6 +258,9 @@ class Runner {
       if (record->state != State::ok && record->state != State::projected) return std::nullopt;
       const Json environment = read_json(folder / "env.json");
       if (environment.at("binary_sha256") != environment_.at("binary_sha256")) return std::nullopt;
+      // A GPU's numbers are those of its model; a run on CPU and a forecast are the same beside any.
+      const bool on_gpu = record->state != State::projected && device_of(record->result, cell.config) == "cuda";
+      if (on_gpu && gpu_name(environment) != gpu_name(environment_)) return std::nullopt;
       return record;
     } catch (const std::exception&) {  // unreadable: run it again
       return std::nullopt;
@@ -224,6 +282,9 @@ class Runner {
   const Experiment& experiment_;
   const RunOptions& options_;
   std::vector<std::string> command_;
+  Nvml nvml_;
+  std::optional<NvmlDevice> gpu_;  // the one that children use
+  bool told_of_waiting_ = false;
   Json environment_;
   std::map<std::string, fs::path> folders_;  // by config hash
 };

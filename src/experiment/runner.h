@@ -2,8 +2,10 @@
 // (record.h). A repeat that runs out of memory, hangs or crashes is a record too, and the sweep goes on.
 //
 // Repeats are interleaved (all cells' first repeats, then all second ones), so that drift does not favour a cell.
-// A repeat is reused when its result is ok or projected and config_hash and the program's SHA-256 are the same.
-// The runner itself is single-threaded; it handles SIGINT and SIGTERM while it runs and restores the handlers.
+// A repeat is reused when its result is ok or projected and config_hash, the program's SHA-256 and, for one that ran on
+// a GPU, the GPU's name are the same. A repeat that may use the GPU holds it against other runners (gpu_lock.h), and is
+// watched from a thread of its own (gpu_sampler.h). SIGINT and SIGTERM are handled while the runner runs; it restores
+// the handlers.
 #pragma once
 
 #include <filesystem>

@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "base/error.h"
+#include "base/standin_nvml.h"
 #include "experiment/process.h"
 #include "support.h"
 
@@ -38,6 +39,7 @@ class RunnerTest : public ::testing::Test {
   fs::path out() const { return scratch_.path() / "out"; }
 
   TempFolder scratch_;
+  testing::ScopedVariable no_gpu_{"ZO2_NVML_LIBRARY", "/nowhere.so"};  // the same on every machine
 };
 
 TEST_F(RunnerTest, AGoodRepeatLeavesACompleteRecord) {

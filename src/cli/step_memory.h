@@ -1,0 +1,33 @@
+// The device memory in use at the ends of steps, the paper's meter: nvml_step_peak_bytes.
+#pragma once
+
+#include <algorithm>
+#include <optional>
+
+#include "base/json.h"
+#include "base/nvml.h"
+
+namespace zo2 {
+
+class StepMemory {
+ public:
+  // Reads nothing unless `on_gpu`.
+  explicit StepMemory(bool on_gpu) {
+    if (on_gpu) device_ = Nvml::open().visible_device();
+  }
+
+  void read() {
+    const auto memory = device_ ? device_->memory() : std::nullopt;
+    if (memory) peak_bytes_ = std::max(peak_bytes_.value_or(0), memory->used_bytes);
+  }
+
+  void add_to(Json& metrics) const {
+    if (peak_bytes_) metrics["nvml_step_peak_bytes"] = *peak_bytes_;
+  }
+
+ private:
+  std::optional<NvmlDevice> device_;
+  std::optional<int64_t> peak_bytes_;
+};
+
+}  // namespace zo2
