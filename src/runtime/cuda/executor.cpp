@@ -272,10 +272,10 @@ class CudaExecutor final : public Executor {
       last_tile_[held.weight] = static_cast<int>(tile);
       Table& table = tables_[held.weight];
       if (table.tiles.empty()) table.rows_per_tile = held.rows;
-      const std::byte* host = weights_.data(held.weight) + bytes_of(held.first_element());
-      table.tiles.push_back(resident         ? arena_.data() + plan_.layout.resident_offset[tile]
-                            : link_.mapped() ? host
-                                             : nullptr);
+      const std::byte* mapped = link_.mapped(held.weight);
+      table.tiles.push_back(resident            ? arena_.data() + plan_.layout.resident_offset[tile]
+                            : mapped != nullptr ? mapped + bytes_of(held.first_element())
+                                                : nullptr);
       table.all_reachable = table.all_reachable && table.tiles.back() != nullptr;
     }
     for (const Op& op : program.ops) {
@@ -318,6 +318,7 @@ class CudaExecutor final : public Executor {
 
   void drain() {
     cuda::synchronize_device();
+    link_.finish();
     for (PassSlot& slot : slots_) slot.busy = false;
   }
 
@@ -436,8 +437,7 @@ class CudaExecutor final : public Executor {
     const bool folded_only = planned.program.ops[scheduled.op + 1].kind == OpKind::fold;
     if (folded_only && !commits(tile.weight, input)) return false;
     const int64_t bytes = bytes_of(tile.count());
-    link_.upload(index, weights_.data(tile.weight) + bytes_of(tile.first_element()), at(scheduled.tile_offset, bytes),
-                 bytes, upload_);
+    link_.upload(index, tile.weight, bytes_of(tile.first_element()), at(scheduled.tile_offset, bytes), bytes, upload_);
     return true;
   }
 
@@ -446,8 +446,8 @@ class CudaExecutor final : public Executor {
     const Tile& tile = planned.program.tiles[index];
     if (!planned.program.shape.training() || !commits(tile.weight, input)) return false;
     const int64_t bytes = bytes_of(tile.count());
-    link_.download(index, at(scheduled.tile_offset, bytes), weights_.data(tile.weight) + bytes_of(tile.first_element()),
-                   bytes, download_);
+    link_.download(index, tile.weight, bytes_of(tile.first_element()), at(scheduled.tile_offset, bytes), bytes,
+                   download_);
     return true;
   }
 
@@ -512,8 +512,6 @@ class CudaExecutor final : public Executor {
         rows[static_cast<size_t>(token)] = reachable ? nullptr : weights_.data(op.weight) + bytes_of(row * op.out_cols);
       }
       link_.pack(std::move(rows), bytes_of(op.out_cols), packed.as(), last_tile_[op.weight], compute_);
-    } else {
-      link_.wait_landed(last_tile_[op.weight], compute_);
     }
     cuda::GatherTable gathered;
     gathered.tiles = as<const std::byte*>(table.device.data());

@@ -2,113 +2,75 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstring>
+
+#include "base/bytes.h"
 
 namespace zo2::cuda {
 namespace {
 
-constexpr int64_t kPieceBytes = int64_t{32} << 20;  // six of them: measured, see docs/performance.md
 constexpr size_t kUpPieces = 6;
 constexpr size_t kDownPieces = 4;
-constexpr int kMostThreads = 12;
-
-// Runs `work` on the stream, as a host function. It must not call CUDA and must not throw.
-template <typename Work>
-void launch_host(cudaStream_t stream, Work work) {
-  auto held = std::make_unique<Work>(std::move(work));
-  ZO2_CUDA_CHECK(cudaLaunchHostFunc(
-      stream,
-      [](void* data) {
-        const std::unique_ptr<Work> taken(static_cast<Work*>(data));
-        (*taken)();
-      },
-      held.get()));
-  held.release();  // NOLINT(bugprone-unused-return-value): the host function owns it now
-}
+constexpr int64_t kPageTableBytesPerGib = 2 * kMiB;  // measured: 8 bytes for each 4 KiB, whatever the page size
 
 }  // namespace
 
-HostLink::HostLink(HostWeights& weights, HostMemory mode, size_t tiles, int threads) : mode_(mode) {
-  for (size_t tile = 0; tile < tiles; ++tile) landed_.emplace_back();
+HostLink::HostLink(HostWeights& weights, HostMemory mode, size_t tiles, int threads) : weights_(weights), mode_(mode) {
   const auto begin = std::chrono::steady_clock::now();
-  if (mode == HostMemory::registered) {
-    for (int weight = 0; weight < weights.count(); ++weight) {
-      if (weights.bytes(weight) == 0) continue;
-      registered_.emplace_back(weights.data(weight), weights.bytes(weight),
-                               weights.table().weights[static_cast<size_t>(weight)].name);
-      pinned_bytes_ += weights.bytes(weight);
-    }
-  } else if (mode == HostMemory::staged) {
-    pool_ = std::make_unique<CopyPool>(std::clamp(threads, 1, kMostThreads));
-    for (auto [ring, count] : {std::pair{&up_, kUpPieces}, std::pair{&down_, kDownPieces}}) {
-      for (size_t i = 0; i < count; ++i) {
-        ring->push_back(Piece{PinnedBuffer(kPieceBytes), Event(), Event()});
-        pinned_bytes_ += kPieceBytes;
-      }
-    }
+  if (mode == HostMemory::registered) register_weights();
+  if (mode == HostMemory::staged) {
+    // Uploads carry every byte of a step, downloads a K-th.
+    const int up_threads = std::max(1, threads * 3 / 4);
+    up_ = std::make_unique<Staging>(Staging::Way::up, kUpPieces, up_threads);
+    down_ = std::make_unique<Staging>(Staging::Way::down, kDownPieces, std::max(1, threads - up_threads));
+    landed_.assign(tiles, 0);
+    pinned_bytes_ = static_cast<int64_t>(kUpPieces + kDownPieces) * kPieceBytes;
   }
+  if (mode == HostMemory::pageable) up_ = std::make_unique<Staging>(Staging::Way::up, 0, std::min(4, threads));
   pin_seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
 
-HostLink::~HostLink() = default;
-
-HostLink::Piece& HostLink::next_piece(std::vector<Piece>& ring, size_t& next) { return ring[next++ % ring.size()]; }
-
-void HostLink::upload(int tile, const std::byte* host, std::byte* device, int64_t bytes, cudaStream_t stream) {
-  if (mode_ != HostMemory::staged) {
-    ZO2_CUDA_CHECK(cudaMemcpyAsync(device, host, static_cast<size_t>(bytes), cudaMemcpyHostToDevice, stream));
-    return;
+void HostLink::register_weights() {
+  for (int weight = 0; weight < weights_.count(); ++weight) {
+    if (weights_.owner(weight) != weight || weights_.bytes(weight) == 0) continue;
+    registered_.emplace_back(weights_.data(weight), weights_.bytes(weight),
+                             weights_.table().weights[static_cast<size_t>(weight)].name);
+    pinned_bytes_ += weights_.bytes(weight);
   }
-  wait_landed(tile, fill_);
-  for (int64_t at = 0; at < bytes; at += kPieceBytes) {
-    const int64_t part = std::min(kPieceBytes, bytes - at);
-    Piece& piece = next_piece(up_, next_up_);
-    auto* memory = piece.memory.as<std::byte>();
-    piece.freed.wait_on(fill_);
-    launch_host(fill_, [pool = pool_.get(), memory, from = host + at, part] { pool->copy(memory, from, part); });
-    piece.filled.record(fill_);
-    piece.filled.wait_on(stream);
-    ZO2_CUDA_CHECK(cudaMemcpyAsync(device + at, memory, static_cast<size_t>(part), cudaMemcpyHostToDevice, stream));
-    piece.freed.record(stream);
-  }
+  const int64_t aliased = weights_.total_bytes() - weights_.physical_bytes();
+  page_tables_ = DeviceBuffer(static_cast<int64_t>(static_cast<double>(aliased) / kGiB * kPageTableBytesPerGib),
+                              "a stand-in for page tables of aliased weights");
 }
 
-void HostLink::download(int tile, const std::byte* device, std::byte* host, int64_t bytes, cudaStream_t stream) {
-  if (mode_ != HostMemory::staged) {
-    ZO2_CUDA_CHECK(cudaMemcpyAsync(host, device, static_cast<size_t>(bytes), cudaMemcpyDeviceToHost, stream));
-    landed_[static_cast<size_t>(tile)].record(stream);
+void HostLink::upload(int tile, int weight, int64_t first_byte, std::byte* device, int64_t bytes, cudaStream_t stream) {
+  if (mode_ == HostMemory::staged) {
+    up_->copy(weights_.data(weight) + first_byte, device, bytes, down_.get(), landed_[static_cast<size_t>(tile)],
+              stream);
     return;
   }
-  for (int64_t at = 0; at < bytes; at += kPieceBytes) {
-    const int64_t part = std::min(kPieceBytes, bytes - at);
-    Piece& piece = next_piece(down_, next_down_);
-    auto* memory = piece.memory.as<std::byte>();
-    piece.freed.wait_on(stream);
-    ZO2_CUDA_CHECK(cudaMemcpyAsync(memory, device + at, static_cast<size_t>(part), cudaMemcpyDeviceToHost, stream));
-    piece.filled.record(stream);
-    piece.filled.wait_on(drain_);
-    launch_host(drain_, [pool = pool_.get(), memory, to = host + at, part] { pool->copy(to, memory, part); });
-    piece.freed.record(drain_);
-  }
-  landed_[static_cast<size_t>(tile)].record(drain_);
+  ZO2_CUDA_CHECK(
+      cudaMemcpyAsync(device, host(weight) + first_byte, static_cast<size_t>(bytes), cudaMemcpyHostToDevice, stream));
 }
 
-void HostLink::wait_landed(int tile, cudaStream_t stream) const {
-  if (tile >= 0) landed_[static_cast<size_t>(tile)].wait_on(stream);
+void HostLink::download(int tile, int weight, int64_t first_byte, const std::byte* device, int64_t bytes,
+                        cudaStream_t stream) {
+  if (mode_ == HostMemory::staged) {
+    down_->copy(weights_.data(weight) + first_byte, const_cast<std::byte*>(device), bytes, nullptr, 0, stream);
+    landed_[static_cast<size_t>(tile)] = down_->enqueued();
+    return;
+  }
+  ZO2_CUDA_CHECK(
+      cudaMemcpyAsync(host(weight) + first_byte, device, static_cast<size_t>(bytes), cudaMemcpyDeviceToHost, stream));
 }
 
 void HostLink::pack(std::vector<const std::byte*> rows, int64_t row_bytes, std::byte* to, int after_tile,
                     cudaStream_t stream) {
-  wait_landed(after_tile, fill_);
-  launch_host(fill_, [rows = std::move(rows), row_bytes, to] {
-    for (size_t i = 0; i < rows.size(); ++i) {
-      if (rows[i] != nullptr) {
-        std::memcpy(to + static_cast<int64_t>(i) * row_bytes, rows[i], static_cast<size_t>(row_bytes));
-      }
-    }
-  });
-  packed_.record(fill_);
-  packed_.wait_on(stream);
+  const bool staged = mode_ == HostMemory::staged && after_tile >= 0;
+  up_->pack(std::move(rows), row_bytes, to, staged ? down_.get() : nullptr,
+            staged ? landed_[static_cast<size_t>(after_tile)] : 0, stream);
+}
+
+void HostLink::finish() const {
+  if (down_) down_->finish();
 }
 
 }  // namespace zo2::cuda

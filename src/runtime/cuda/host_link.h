@@ -2,17 +2,15 @@
 //
 // registered: the weights are page-locked; copies and gathers reach them directly. Costs pinning time, and device
 //             memory for page tables (2 MiB per GiB).
-// staged:     CPU threads copy through a small page-locked ring, enqueued as host functions on streams of their own, so
-//             that still nothing waits in a step.
+// staged:     CPU threads copy through a small page-locked ring (staging.h): no such costs.
 // pageable:   plain memory; the driver copies, and blocks while it does (an ablation).
 #pragma once
 
 #include <memory>
-#include <span>
 #include <vector>
 
-#include "runtime/cuda/copy_pool.h"
 #include "runtime/cuda/resources.h"
+#include "runtime/cuda/staging.h"
 #include "runtime/executor.h"
 
 namespace zo2::cuda {
@@ -21,44 +19,37 @@ class HostLink {
  public:
   // `tiles` counts the tiles that can move. `weights` must outlive this.
   HostLink(HostWeights& weights, HostMemory mode, size_t tiles, int threads);
-  ~HostLink();
 
-  // On the stream; the upload's own dependency, that the newest download of this tile has landed, is kept here.
-  void upload(int tile, const std::byte* host, std::byte* device, int64_t bytes, cudaStream_t stream);
-  void download(int tile, const std::byte* device, std::byte* host, int64_t bytes, cudaStream_t stream);
+  // Copies on the stream. An upload also waits for the newest download of its tile, where a stream's order does not.
+  void upload(int tile, int weight, int64_t first_byte, std::byte* device, int64_t bytes, cudaStream_t stream);
+  void download(int tile, int weight, int64_t first_byte, const std::byte* device, int64_t bytes, cudaStream_t stream);
 
-  // Whether kernels may read host weights where they lie.
-  bool mapped() const { return mode_ == HostMemory::registered; }
+  // A weight's memory as kernels can read it; null where they cannot.
+  const std::byte* mapped(int weight) const { return mode_ == HostMemory::registered ? host(weight) : nullptr; }
 
-  // Copies rows into `to`, one after another, once the download of `after_tile` has landed (-1: at once); the stream
-  // then waits for it. `rows` must be readable until then; `to` is page-locked.
+  // Copies rows into `to` (page-locked), one after another and null ones left out, once the download of `after_tile`
+  // has landed (-1: at once); the stream then waits for it.
   void pack(std::vector<const std::byte*> rows, int64_t row_bytes, std::byte* to, int after_tile, cudaStream_t stream);
-  // The stream waits until the newest download of the tile has landed in host memory.
-  void wait_landed(int tile, cudaStream_t stream) const;
+
+  // After the device has been synchronised: waits until all downloads have landed in host memory.
+  void finish() const;
 
   int64_t pinned_bytes() const { return pinned_bytes_; }
   double pin_seconds() const { return pin_seconds_; }
 
  private:
-  struct Piece {
-    PinnedBuffer memory;
-    Event filled;
-    Event freed;
-  };
-  Piece& next_piece(std::vector<Piece>& ring, size_t& next);
+  // Aliased weights are reached through their owner: a driver page-locks no more than the machine's memory, however
+  // often the same page counts.
+  std::byte* host(int weight) const { return weights_.data(weights_.owner(weight)); }
+  void register_weights();
 
+  HostWeights& weights_;
   HostMemory mode_;
   std::vector<HostRegistration> registered_;
-  std::vector<Event> landed_;  // per tile
-  // staged
-  std::unique_ptr<CopyPool> pool_;
-  std::vector<Piece> up_;
-  std::vector<Piece> down_;
-  size_t next_up_ = 0;
-  size_t next_down_ = 0;
-  Stream fill_;   // host functions that fill the upload ring and pack rows
-  Stream drain_;  // host functions that empty the download ring
-  Event packed_;
+  DeviceBuffer page_tables_;  // what those of aliased weights would take
+  std::unique_ptr<Staging> up_;
+  std::unique_ptr<Staging> down_;
+  std::vector<uint32_t> landed_;  // per tile: jobs of down_ after which its newest download is in host memory
   int64_t pinned_bytes_ = 0;
   double pin_seconds_ = 0;
 };
