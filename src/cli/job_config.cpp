@@ -56,7 +56,7 @@ PlanSettings plan_settings_from_config(const Json& config) {
   settings.evaluation = false;
   const Json& tile = config_at(config, "engine.tile");
   settings.tile_bytes = tile.is_string() ? 0 : tile.get<int64_t>();
-  settings.whole_weights = get<std::string>(config, "engine.granularity") == "matrix";
+  if (get<std::string>(config, "engine.granularity") == "matrix") settings.scheme.granularity = Granularity::matrix;
   settings.slots = get<int>(config, "engine.slots");
   settings.overlap = get<bool>(config, "engine.overlap");
   settings.writeback_every = get<int64_t>(config, "method.writeback_every");
