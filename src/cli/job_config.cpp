@@ -12,7 +12,8 @@ T get(const Json& config, std::string_view key) {
 }
 
 // What must be equal for a step log to go on, beside what its header has anyway: all keys that decide the numbers, but
-// not how long to train, unless the schedule depends on it.
+// not how long to train, unless the schedule depends on it. Ablations of the engine are named only where they are on,
+// so that logs from before there were such keys go on.
 std::string resume_identity(const Json& config) {
   Json kept = Json::object();
   const bool linear = get<std::string>(config, "train.schedule") == "linear";
@@ -22,6 +23,8 @@ std::string resume_identity(const Json& config) {
     if (!spec.numerics || (length && !(linear && spec.key == "train.steps"))) continue;
     // zo2 and resident are one program: a run may go on as the other.
     if (spec.key == "method.name") continue;
+    const bool ablation = spec.key == "engine.head" || spec.key == "engine.noise_buffer";
+    if (ablation && config_at(config, spec.key) == spec.default_value) continue;
     kept[std::string(spec.key)] = config_at(config, spec.key);
   }
   return kept.dump();
@@ -56,7 +59,13 @@ PlanSettings plan_settings_from_config(const Json& config) {
   settings.evaluation = false;
   const Json& tile = config_at(config, "engine.tile");
   settings.tile_bytes = tile.is_string() ? 0 : tile.get<int64_t>();
-  settings.whole_weights = get<std::string>(config, "engine.granularity") == "matrix";
+  const auto granularity = get<std::string>(config, "engine.granularity");
+  settings.scheme.granularity = granularity == "block"    ? Granularity::block
+                                : granularity == "matrix" ? Granularity::matrix
+                                                          : Granularity::tile;
+  settings.scheme.full_head = get<std::string>(config, "engine.head") == "full";
+  settings.scheme.resident_embedding = get<std::string>(config, "engine.embedding") == "resident";
+  settings.scheme.noise_buffer = get<std::string>(config, "engine.noise_buffer") == "materialised";
   settings.slots = get<int>(config, "engine.slots");
   settings.overlap = get<bool>(config, "engine.overlap");
   settings.writeback_every = get<int64_t>(config, "method.writeback_every");

@@ -118,6 +118,7 @@ void emit(const ModelConfig& config, const ParameterTable& table, ProgramBuilder
     auto named = [&](const char* name, int64_t cols) {
       return builder.activation(fmt::format("{}.{}", name, layer), cols);
     };
+    builder.begin_layer();
     const Vectors vectors = builder.visit_vectors(weight(kQBias));
     const bool before = config.norm_before;
 
@@ -145,6 +146,7 @@ void emit(const ModelConfig& config, const ParameterTable& table, ProgramBuilder
     builder.linear(h, weight(kFc1), &vectors, f, {.bias = id(kFc1Bias), .relu = true});
     builder.linear(f, weight(kFc2), &vectors, x, {.bias = id(kFc2Bias), .accumulate = true});
     if (!before) builder.layer_norm(x, vectors, id(kFfnNormW), id(kFfnNormB), x);
+    builder.end_layer();
   }
 
   Activation rows = builder.select_rows(x);

@@ -40,8 +40,8 @@ Plan make_plan(const ModelConfig& config, const PlanSettings& settings, const At
   plan.settings = settings;
   plan.table = parameters_of(config);
 
-  PassShape shape{settings.batch,      settings.seq,          settings.pairs, dtype_bytes(settings.dtype),
-                  settings.tile_bytes, settings.whole_weights};
+  PassShape shape{settings.batch,      settings.seq,   settings.pairs, dtype_bytes(settings.dtype),
+                  settings.tile_bytes, settings.scheme};
   std::vector<const Program*> programs;
   if (settings.pairs > 0) {
     plan.training = PlannedPass{emit_program(config, plan.table, shape, workspace), {}, 0};
@@ -54,7 +54,7 @@ Plan make_plan(const ModelConfig& config, const PlanSettings& settings, const At
   }
   plan.layout = plan_layout(plan.table, programs, settings.slots, settings.budget);
   for (auto* pass : {&plan.training, &plan.evaluation}) {
-    if (*pass) (*pass)->schedule = make_schedule(plan.table, (*pass)->program, plan.layout, settings.overlap);
+    if (*pass) (*pass)->schedule = make_schedule((*pass)->program, plan.layout, settings.overlap);
   }
 
   for (size_t weight = 0; weight < plan.table.weights.size(); ++weight) {

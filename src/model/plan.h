@@ -19,7 +19,7 @@ struct PlanSettings {
   int pairs = 1;           // 0: evaluation only
   bool evaluation = true;  // plan for evaluations too
   int64_t tile_bytes = 0;  // 0: default_tile_bytes
-  bool whole_weights = false;
+  Scheme scheme;
   int slots = 4;
   bool overlap = true;
   ArenaBudget budget;

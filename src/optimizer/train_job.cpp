@@ -84,6 +84,7 @@ class Job {
       settings.seq = std::max(settings.seq, static_cast<int64_t>(sequence.input_ids.size()));
     }
     settings.evaluation = !job_.evaluation.empty();
+    job_.executor.rounded_noise = settings.scheme.noise_buffer;
     if (job_.method == MethodKind::resident) settings.budget.bytes = ArenaBudget::kAll;
     ZO2_CHECK(!job_.folder || job_.host_weights == HostWeightsKind::exact, UsageError,
               "aliased host weights hold no state to resume from: leave the folder out, or set engine.host_weights: "

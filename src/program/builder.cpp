@@ -27,6 +27,7 @@ ProgramBuilder::ProgramBuilder(const ParameterTable& table, const PassShape& sha
   for (int side = 0; side < shape.sides(); ++side) {
     scratch_[side] = buffer(side == 0 ? "W+" : "W-", BufferKind::weights, 0, /*persistent=*/true);  // sized by take()
   }
+  if (shape.scheme.noise_buffer && shape.training()) noise_ = buffer("z", BufferKind::weights, 0);  // sized by take()
   emit(OpKind::inputs);
 }
 
@@ -36,7 +37,8 @@ int ProgramBuilder::buffer(const std::string& name, BufferKind kind, int64_t byt
 }
 
 int ProgramBuilder::tile(int weight, int64_t first_row, int64_t rows) {
-  program_.tiles.push_back({weight, first_row, rows, table_.weights[weight].cols});
+  const int block = in_layer_ && blocks() ? layers_ - 1 : -1;
+  program_.tiles.push_back({weight, first_row, rows, table_.weights[weight].cols, block});
   return static_cast<int>(program_.tiles.size()) - 1;
 }
 
@@ -47,7 +49,9 @@ Op& ProgramBuilder::emit(OpKind kind) {
 }
 
 int64_t ProgramBuilder::rows_per_tile(const Weight& weight) const {
-  if (program_.shape.whole_weights) return weight.rows;
+  // Granularity is about matrices: a table is cut all the same (or not, by Scheme::full_head).
+  const bool whole = program_.shape.scheme.granularity != Granularity::tile;
+  if (whole && weight.kind != ParameterKind::table) return weight.rows;
   const int64_t row_bytes = weight.cols * program_.shape.elt_bytes;
   int64_t fitting = program_.shape.tile_bytes / row_bytes;
   ZO2_CHECK(fitting >= 1, UsageError, "a tile of {} cannot hold one row of {} ({})",
@@ -95,8 +99,16 @@ void ProgramBuilder::stream(int tile_index, OutOf out_of, Use use) {
   const int sides = program_.shape.sides();
   const int branches = program_.shape.branches();
   for (int branch = 0; branch < branches; branch += sides) {
+    if (noise_ >= 0) {
+      Op& noise = emit(OpKind::noise);
+      noise.tile = tile_index;
+      noise.branch = branch;
+      noise.pair = branch / 2;
+      noise.out[0] = noise_;
+    }
     Op& visit = emit(OpKind::visit);
     visit.tile = tile_index;
+    visit.in[0] = noise_;
     visit.branch = branch;
     visit.pair = branch / 2;
     visit.last_visit = branch + sides == branches;
@@ -202,7 +214,7 @@ void ProgramBuilder::head(const Activation& rows, int table_weight) {
   const int branches = program_.shape.branches();
   const int64_t tokens = program_.shape.tokens();
   program_.vocab_size = weight.rows;
-  const int64_t step = rows_per_tile(weight);
+  const int64_t step = program_.shape.scheme.full_head ? weight.rows : rows_per_tile(weight);
   const int logits = buffer("logits", BufferKind::floats, tokens * step * 4);  // [L, rows of the tile]
   std::vector<int> state;  // per branch: running maximum, running sum, target logit; [3, L]
   for (int branch = 0; branch < branches; ++branch) {
@@ -253,14 +265,33 @@ void ProgramBuilder::fold_table(int table_weight) {
   }
 }
 
+void ProgramBuilder::begin_layer() {
+  ZO2_ASSERT(!in_layer_);
+  in_layer_ = true;
+  ++layers_;
+  layer_begin_ = program_.ops.size();
+}
+
+void ProgramBuilder::end_layer() {
+  ZO2_ASSERT(in_layer_);
+  in_layer_ = false;
+  if (!blocks()) return;
+  const auto begin = program_.ops.begin() + static_cast<std::ptrdiff_t>(layer_begin_);
+  const auto rank = [](const Op& op) { return op.kind == OpKind::upload ? 0 : op.kind == OpKind::download ? 2 : 1; };
+  std::stable_sort(begin, program_.ops.end(), [&](const Op& a, const Op& b) { return rank(a) < rank(b); });
+}
+
 Program ProgramBuilder::take() {
   int64_t widest = 0;
+  int64_t widest_noise = 0;
   for (const Op& op : program_.ops) {
-    if (op.kind == OpKind::visit && op.out[0] == scratch_[0]) {
-      widest = std::max(widest, program_.tiles[op.tile].count() * program_.shape.elt_bytes);
-    }
+    if (op.kind != OpKind::visit) continue;
+    const int64_t bytes = program_.tiles[op.tile].count() * program_.shape.elt_bytes;
+    if (op.out[0] == scratch_[0]) widest = std::max(widest, bytes);
+    widest_noise = std::max(widest_noise, bytes);
   }
   for (int side = 0; side < program_.shape.sides(); ++side) program_.buffers[scratch_[side]].bytes = widest;
+  if (noise_ >= 0) program_.buffers[noise_].bytes = widest_noise;
   return std::move(program_);
 }
 

@@ -55,14 +55,21 @@ class ProgramBuilder {
   // A table that only gathers read: commits now and then by passes that fold without computing.
   void fold_table(int table_weight);
 
+  // The tiles emitted between them are one layer: with Granularity::block its uploads come before all that reads it and
+  // its downloads after.
+  void begin_layer();
+  void end_layer();
+
   Program take();
 
  private:
   int buffer(const std::string& name, BufferKind kind, int64_t bytes, bool persistent = false);
   int tile(int weight, int64_t first_row, int64_t rows);
   int64_t rows_per_tile(const Weight& weight) const;
+  bool blocks() const { return program_.shape.scheme.granularity == Granularity::block; }
   Op& emit(OpKind kind);
-  // Upload, one visit per pair into out_of(branch), each followed by use(branch) of its branches, Download.
+  // Upload, one visit per pair into out_of(branch), each followed by use(branch) of its branches, Download. Where noise
+  // has a buffer, each visit comes after the operation that fills it.
   template <typename OutOf, typename Use>
   void stream(int tile_index, OutOf out_of, Use use);
   // The same for a tile of a matrix or table: visited into the scratch buffers.
@@ -72,6 +79,10 @@ class ProgramBuilder {
   const ParameterTable& table_;
   Program program_;
   int scratch_[2] = {-1, -1};  // W+ and W-, [rows of the tile, cols]
+  int noise_ = -1;             // z of the tile in hand, as large as the widest
+  int layers_ = 0;             // begun so far
+  bool in_layer_ = false;
+  size_t layer_begin_ = 0;  // its first operation
 };
 
 }  // namespace zo2

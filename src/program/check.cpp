@@ -66,11 +66,7 @@ class Checker {
   std::string name(int node) const {
     const int count = static_cast<int>(schedule_.ops.size());
     const int at = node % count;
-    static constexpr const char* kNames[] = {"upload", "download",   "visit",  "fold",      "inputs",
-                                             "gather", "layer_norm", "linear", "attention", "select_rows",
-                                             "head",   "loss",       "entry"};
-    return fmt::format("{} #{} of pass {}", kNames[static_cast<int>(program_.ops[schedule_.ops[at].op].kind)], at,
-                       node / count);
+    return fmt::format("{} #{} of pass {}", op_name(program_.ops[schedule_.ops[at].op].kind), at, node / count);
   }
 
   void report(std::string problem) {
@@ -206,10 +202,12 @@ class Checker {
       case OpKind::visit:
       case OpKind::fold: {
         add(tile_access(op.tile, scheduled.tile_offset), true, op.last_visit);
+        add_buffer(op.in[0], true, false, op.tile);
         const bool packed = table_.weights[program_.tiles[op.tile].weight].kind == ParameterKind::vector;
         for (int out : op.out) add_buffer(out, false, true, packed ? -1 : op.tile);
         return list;
       }
+      case OpKind::noise: add_buffer(op.out[0], false, true, op.tile); return list;
       case OpKind::inputs:
         for (int buffer : {program_.token_ids, program_.labelled_rows, program_.targets, program_.losses}) {
           add_buffer(buffer, false, true);

@@ -30,11 +30,15 @@ class Costs {
       case OpKind::fold: {
         const Tile& tile = program_.tiles[op.tile];
         if (op.kind == OpKind::fold && !commits(tile, step)) return 0;
-        return launch + visit_ms(tile.weight, static_cast<double>(tile.count()), step);
+        return launch + visit_ms(tile.weight, static_cast<double>(tile.count()), step, op.in[0] >= 0);
+      }
+      case OpKind::noise: {
+        const auto count = static_cast<double>(program_.tiles[op.tile].count());
+        return launch + std::max(count * elt / (hardware_.memory_gbps * 1e6), draw_ms(count));
       }
       case OpKind::gather: {
         const double bytes = tokens * static_cast<double>(op.out_cols) * elt;
-        return launch + visit_ms(op.weight, tokens * static_cast<double>(op.out_cols), step) +
+        return launch + visit_ms(op.weight, tokens * static_cast<double>(op.out_cols), step, false) +
                bytes / (hardware_.upload_gbps * 1e6);
       }
       case OpKind::linear:
@@ -62,11 +66,16 @@ class Costs {
     return program_.shape.training() && commits_[tile.weight].commits_at(step);
   }
 
-  double visit_ms(int weight, double count, int64_t step) const {
+  double draw_ms(double numbers) const { return numbers / 2 / (hardware_.visit_gparams * 1e6); }
+
+  // `reads_noise`: the direction comes from a buffer.
+  double visit_ms(int weight, double count, int64_t step, bool reads_noise) const {
     const int64_t pending = (step - commits_[weight].folded_steps(step)) * std::max(1, program_.shape.pairs);
-    const double draws = static_cast<double>(pending) + (program_.shape.training() ? 1 : 0);
-    const double memory_ms = count * 3 * static_cast<double>(program_.shape.elt_bytes) / (hardware_.memory_gbps * 1e6);
-    return std::max(memory_ms, count * draws / 2 / (hardware_.visit_gparams * 1e6));
+    const double draws = static_cast<double>(pending) + (program_.shape.training() && !reads_noise ? 1 : 0);
+    const double passes = reads_noise ? 4 : 3;  // over the tile's bytes
+    const double memory_ms =
+        count * passes * static_cast<double>(program_.shape.elt_bytes) / (hardware_.memory_gbps * 1e6);
+    return std::max(memory_ms, draw_ms(count * draws));
   }
 
   const Program& program_;

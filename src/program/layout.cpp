@@ -39,32 +39,92 @@ std::vector<Lifetime> lifetimes(const Program& program) {
 
 int64_t tile_bytes(const Program& program, int tile) { return program.tiles[tile].count() * program.shape.elt_bytes; }
 
-// Chooses resident tiles for `spare` bytes: walks the pass and keeps a tile whenever the kept share has fallen behind
-// the share that fits, so that the streamed tiles between two kept ones are about equal in bytes everywhere. Tiles that
-// a pass uploads every time come first; tables that are folded now and then gain little from residency.
-std::vector<bool> choose_resident(const Program& program, int64_t spare) {
-  const std::vector<bool> rare = folded_tiles(program);
+// A unit's tiles lie one after another, each at a multiple of the alignment.
+int64_t unit_bytes(const Program& program, const Unit& unit) {
+  int64_t bytes = 0;
+  for (int tile = unit.first; tile < unit.first + unit.count; ++tile) bytes += aligned(tile_bytes(program, tile));
+  return bytes;
+}
+
+// Indices in Layout::slot_classes.
+enum : int { kTileSlots = 0, kVectorSlots = 1, kHeadSlot = 2 };
+
+std::vector<int> choose_slot_classes(const ParameterTable& table, const Program& program) {
+  std::vector<int> classes;
+  for (const Tile& tile : program.tiles) {
+    const bool packed = table.weights[tile.weight].kind == ParameterKind::vector && tile.block < 0;
+    classes.push_back(packed ? kVectorSlots : kTileSlots);
+  }
+  for (const Op& op : program.ops) {
+    if (op.kind == OpKind::head && program.shape.scheme.full_head) classes[op.tile] = kHeadSlot;
+  }
+  return classes;
+}
+
+// Per tile: whether it is resident whatever the budget.
+std::vector<bool> always_resident(const Program& program) {
   std::vector<bool> kept(program.tiles.size(), false);
-  for (bool wanted : {false, true}) {
-    int64_t total = 0;
+  if (!program.shape.scheme.resident_embedding) return kept;
+  for (const Op& op : program.ops) {
+    if (op.kind != OpKind::gather) continue;
     for (size_t tile = 0; tile < kept.size(); ++tile) {
-      if (rare[tile] == wanted) total += aligned(tile_bytes(program, static_cast<int>(tile)));
+      if (program.tiles[tile].weight == op.weight) kept[tile] = true;
+    }
+  }
+  return kept;
+}
+
+// Of all tiles, or of those in `kept`.
+int64_t tiles_bytes(const Program& program, const std::vector<bool>* kept = nullptr) {
+  int64_t bytes = 0;
+  for (int tile = 0; tile < static_cast<int>(program.tiles.size()); ++tile) {
+    if (kept == nullptr || (*kept)[tile]) bytes += aligned(tile_bytes(program, tile));
+  }
+  return bytes;
+}
+
+// Sizes the slots for the units that are not kept; returns the bytes of all slots.
+int64_t size_slots(const Program& program, const std::vector<Unit>& units, const std::vector<bool>& kept,
+                   int tile_slots, Layout& layout) {
+  const std::array<SlotClass*, 3> classes{&layout.tile_slots, &layout.vector_slots, &layout.head_slot};
+  const std::array<int, 3> counts{tile_slots, 2, 1};
+  for (SlotClass* slot : classes) *slot = {};
+  for (const Unit& unit : units) {
+    if (kept[unit.first]) continue;
+    const int c = layout.slot_class[unit.first];
+    classes[c]->count = counts[c];
+    classes[c]->bytes = std::max(classes[c]->bytes, unit_bytes(program, unit));
+  }
+  int64_t total = 0;
+  for (const SlotClass* slot : classes) total += slot->count * slot->bytes;
+  return total;
+}
+
+// Adds resident units to `kept` for `spare` bytes: walks the pass and keeps a unit whenever the kept share has fallen
+// behind the share that fits, so that the streamed ones between two kept ones are about equal in bytes everywhere.
+// Tiles that a pass uploads every time come first; tables that are folded now and then gain little from residency.
+void choose_resident(const Program& program, const std::vector<Unit>& units, int64_t spare, std::vector<bool>& kept) {
+  const std::vector<bool> rare = folded_tiles(program);
+  for (bool wanted : {false, true}) {
+    const auto candidate = [&](const Unit& unit) { return rare[unit.first] == wanted && !kept[unit.first]; };
+    int64_t total = 0;
+    for (const Unit& unit : units) {
+      if (candidate(unit)) total += unit_bytes(program, unit);
     }
     if (total == 0) continue;
     const double share = std::min(1.0, static_cast<double>(spare) / static_cast<double>(total));
     double owed = 0;
-    for (size_t tile = 0; tile < kept.size(); ++tile) {
-      if (rare[tile] != wanted) continue;
-      const int64_t bytes = aligned(tile_bytes(program, static_cast<int>(tile)));
+    for (const Unit& unit : units) {
+      if (!candidate(unit)) continue;
+      const int64_t bytes = unit_bytes(program, unit);
       owed += share * static_cast<double>(bytes);
       if (bytes <= spare && owed >= static_cast<double>(bytes) * (1 - 1e-9)) {
-        kept[tile] = true;
+        std::fill_n(kept.begin() + unit.first, unit.count, true);
         owed -= static_cast<double>(bytes);
         spare -= bytes;
       }
     }
   }
-  return kept;
 }
 
 }  // namespace
@@ -116,34 +176,31 @@ Layout plan_layout(const ParameterTable& table, const std::vector<const Program*
     buffers_bytes = std::max(buffers_bytes, bytes);
   }
 
-  std::vector<bool> kept(first.tiles.size(), budget.bytes == ArenaBudget::kAll);
-  const auto size_slots = [&] {
-    layout.tile_slots = layout.vector_slots = {};
-    for (size_t tile = 0; tile < kept.size(); ++tile) {
-      if (kept[tile]) continue;
-      const bool packed = table.weights[first.tiles[tile].weight].kind == ParameterKind::vector;
-      SlotClass& slot = packed ? layout.vector_slots : layout.tile_slots;
-      slot.count = packed ? 2 : slots;
-      slot.bytes = std::max(slot.bytes, aligned(tile_bytes(first, static_cast<int>(tile))));
+  const std::vector<Unit> units = units_of(first);
+  layout.slot_class = choose_slot_classes(table, first);
+  for (const Unit& unit : units) {
+    int64_t at = 0;
+    for (int tile = unit.first; tile < unit.first + unit.count; ++tile) {
+      layout.offset_in_slot.push_back(at);
+      at += aligned(tile_bytes(first, tile));
     }
-    return layout.tile_slots.count * layout.tile_slots.bytes + layout.vector_slots.count * layout.vector_slots.bytes;
-  };
-  if (budget.bytes != ArenaBudget::kAll) {
-    const int64_t smallest = size_slots() + buffers_bytes;
-    ZO2_CHECK(
-        budget.bytes == ArenaBudget::kSmallest || budget.bytes >= smallest, UsageError,
-        "gpu_memory {} is too small: the smallest arena for this model, batch and sequence is {} ({} of slots and "
-        "{} of buffers)",
-        format_bytes(budget.bytes), format_bytes(smallest), format_bytes(smallest - buffers_bytes),
-        format_bytes(buffers_bytes));
+  }
+  std::vector<bool> kept = always_resident(first);
+  if (budget.bytes == ArenaBudget::kAll) {
+    kept.assign(kept.size(), true);
+  } else {
+    const int64_t smallest = tiles_bytes(first, &kept) + size_slots(first, units, kept, slots, layout) + buffers_bytes;
+    ZO2_CHECK(budget.bytes == ArenaBudget::kSmallest || budget.bytes >= smallest, UsageError,
+              "gpu_memory {} is too small: the smallest arena for this model, batch and sequence is {} ({} of {} and "
+              "{} of buffers)",
+              format_bytes(budget.bytes), format_bytes(smallest), format_bytes(smallest - buffers_bytes),
+              first.shape.scheme.resident_embedding ? "slots and embedding" : "slots", format_bytes(buffers_bytes));
     if (budget.bytes != ArenaBudget::kSmallest) {
-      int64_t all = buffers_bytes;
-      for (size_t tile = 0; tile < kept.size(); ++tile) all += aligned(tile_bytes(first, static_cast<int>(tile)));
       // When everything fits without slots, nothing needs them.
-      if (all <= budget.bytes) {
+      if (buffers_bytes + tiles_bytes(first) <= budget.bytes) {
         kept.assign(kept.size(), true);
       } else {
-        kept = choose_resident(first, budget.bytes - smallest);
+        choose_resident(first, units, budget.bytes - smallest, kept);
       }
     }
   }
@@ -156,11 +213,11 @@ Layout plan_layout(const ParameterTable& table, const std::vector<const Program*
     at += aligned(tile_bytes(first, static_cast<int>(tile)));
     layout.resident_bytes += tile_bytes(first, static_cast<int>(tile));
   }
-  size_slots();
-  layout.tile_slots.offset = at;
-  at += layout.tile_slots.count * layout.tile_slots.bytes;
-  layout.vector_slots.offset = at;
-  at += layout.vector_slots.count * layout.vector_slots.bytes;
+  size_slots(first, units, kept, slots, layout);
+  for (SlotClass* slot : {&layout.tile_slots, &layout.vector_slots, &layout.head_slot}) {
+    slot->offset = at;
+    at += slot->count * slot->bytes;
+  }
   for (auto& offsets : layout.buffer_offset) {
     for (int64_t& offset : offsets) offset += at;
   }

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "program/parameters.h"
@@ -19,6 +20,7 @@ struct Tile {
   int64_t first_row = 0;
   int64_t rows = 0;
   int64_t cols = 0;
+  int block = -1;  // the tiles of a block are consecutive and move together; -1: alone
 
   int64_t first_element() const { return first_row * cols; }
   int64_t count() const { return rows * cols; }
@@ -45,6 +47,7 @@ enum class OpKind : uint8_t {
   download,     // slot -> host tile, when the tile commits in this pass    (download stream)
   visit,        // base + pending entries -> w_t; out[side] = w_t +- eps z; w_t -> base when it commits
   fold,         // the same without outputs: commits a table that no visit streams
+  noise,        // the direction's z of the tile, in the weights' dtype -> out, for the visit that follows
   inputs,       // token ids, labelled rows and targets of this pass -> buffers
   gather,       // rows of a table, folded and perturbed as a visit does; out[side] = or += them
   layer_norm,   // out = norm(in) * gamma + beta
@@ -65,13 +68,14 @@ enum class Extent : uint8_t { tokens, labelled };
 // Program::buffers, -1 for none. Shapes: T = batch x seq tokens, L = labelled tokens.
 struct Op {
   OpKind kind = OpKind::inputs;
-  int tile = -1;            // upload, download, visit, fold, linear, head: index in Program::tiles
+  int tile = -1;            // upload, download, visit, fold, noise, linear, head: index in Program::tiles
   int weight = -1;          // gather: the table
   int branch = 0;           // which activations; visit and gather: the first of their (one or two) branches
-  int pair = 0;             // visit, gather: the direction
+  int pair = 0;             // visit, noise, gather: the direction
   bool last_visit = false;  // visit, fold: the one of this tile that commits
 
-  int in[3] = {-1, -1, -1};             // activations read (attention: q, k, v; head: rows, running state as out)
+  int in[3] = {-1, -1, -1};             // activations read (attention: q, k, v; head: rows, running state as out);
+                                        // visit: z, when it was written out
   int out[2] = {-1, -1};                // buffers written; visit and gather: one per side
   int weights = -1;                     // linear, head: the perturbed tile [rows, cols]
   int vectors = -1;                     // layer_norm, linear: the perturbed vectors of the layer
@@ -86,14 +90,31 @@ struct Op {
   int64_t index_offset = 0;  // OPT looks position i up in row i + 2
 };
 
+enum class Granularity : uint8_t {
+  tile,    // ranges of rows
+  matrix,  // whole matrices
+  block,   // whole matrices, and all weights of a layer move as one
+};
+
+// What the published scheme (arXiv 2503.12668) does otherwise, one idea each. The defaults are ours; every other value
+// is an ablation.
+struct Scheme {
+  Granularity granularity = Granularity::tile;
+  bool full_head = false;           // the head's table is one tile, so that the logits are [tokens, vocab_size]
+  bool resident_embedding = false;  // the tables that gathers read are on the device, whatever the budget
+  // The direction's z of a visited tile is written to a buffer in the weights' dtype, which the visit reads. Pending
+  // entries and gathers still draw theirs in registers, rounded to that dtype, so that every reader sees one z.
+  bool noise_buffer = false;
+};
+
 // Everything that fixes the shape of a pass.
 struct PassShape {
   int64_t batch = 1;
   int64_t seq = 1;
-  int pairs = 1;               // direction pairs; 0: an evaluation
-  int64_t elt_bytes = 2;       // of the weights' dtype
-  int64_t tile_bytes = 0;      // upper bound of a tile; 0 becomes default_tile_bytes in Program::shape
-  bool whole_weights = false;  // block granularity: a tile is a whole weight (an ablation)
+  int pairs = 1;           // direction pairs; 0: an evaluation
+  int64_t elt_bytes = 2;   // of the weights' dtype
+  int64_t tile_bytes = 0;  // upper bound of a tile; 0 becomes default_tile_bytes in Program::shape
+  Scheme scheme;
 
   int64_t tokens() const { return batch * seq; }
   bool training() const { return pairs > 0; }
@@ -120,7 +141,16 @@ struct Program {
 // Whether an operation moves a tile or computes.
 constexpr bool is_copy(OpKind kind) { return kind == OpKind::upload || kind == OpKind::download; }
 
+std::string_view op_name(OpKind kind);
+
 // Per tile: whether no visit streams it, so that it moves only when it commits.
 std::vector<bool> folded_tiles(const Program& program);
+
+// What moves as one: the tiles [first, first + count), which are those of a block, or one alone.
+struct Unit {
+  int first = 0;
+  int count = 1;
+};
+std::vector<Unit> units_of(const Program& program);
 
 }  // namespace zo2

@@ -1,6 +1,7 @@
 #include "program/schedule.h"
 
 #include <algorithm>
+#include <array>
 
 #include "base/error.h"
 
@@ -12,42 +13,56 @@ Stream stream_of(OpKind kind) {
   return kind == OpKind::download ? Stream::download : Stream::compute;
 }
 
-// What happened last in one slot: the operations that must end before the slot is written again.
-struct Occupant {
+// What the schedule needs of one unit: its place, and the operations on its tiles. Each stream runs in order, so a
+// first or last one stands for all.
+struct Moves {
+  int64_t slot_offset = -1;
+  int first_upload = -1;
+  int last_upload = -1;
   int last_visit = -1;
-  int download = -1;
+  int last_download = -1;
+  int before = -1;     // the unit that its slot holds before it, cyclically
+  bool wraps = false;  // that one was there in the pass before
 };
 
 }  // namespace
 
-Schedule make_schedule(const ParameterTable& table, const Program& program, const Layout& layout, bool overlap) {
+Schedule make_schedule(const Program& program, const Layout& layout, bool overlap) {
   Schedule schedule;
-  const size_t tiles = program.tiles.size();
-  std::vector<int> upload_of(tiles, -1);
-  std::vector<int> visit_of(tiles, -1);
-  std::vector<int> download_of(tiles, -1);
+  const std::vector<Unit> units = units_of(program);
+  std::vector<int> unit_of(program.tiles.size());  // per tile
+  for (size_t unit = 0; unit < units.size(); ++unit) {
+    std::fill_n(unit_of.begin() + units[unit].first, units[unit].count, static_cast<int>(unit));
+  }
+  std::vector<Moves> moves(units.size());
   std::vector<int64_t> tile_offset = layout.resident_offset;
 
-  // Streams, places, and which operations serve which tile.
-  int next_slot[2] = {0, 0};
-  std::vector<std::vector<int>> order[2];  // per slot class, per slot: tiles in program order
-  const SlotClass* classes[2] = {&layout.tile_slots, &layout.vector_slots};
-  for (int c = 0; c < 2; ++c) order[c].resize(classes[c]->count);
+  // Streams, places, and which operations serve which unit.
+  const auto classes = layout.slot_classes();
+  std::array<int, 3> next_slot{};
+  std::array<std::vector<std::vector<int>>, 3> order;  // per slot class, per slot: units in program order
+  for (size_t c = 0; c < classes.size(); ++c) order[c].resize(classes[c]->count);
   for (int index = 0; index < static_cast<int>(program.ops.size()); ++index) {
     const Op& op = program.ops[index];
     if (is_copy(op.kind) && layout.resident(op.tile)) continue;
     const int at = static_cast<int>(schedule.ops.size());
     ScheduledOp scheduled{index, stream_of(op.kind), -1, {}};
     if (op.kind == OpKind::upload) {
-      const int c = table.weights[program.tiles[op.tile].weight].kind == ParameterKind::vector ? 1 : 0;
-      const int slot = next_slot[c]++ % classes[c]->count;
-      tile_offset[op.tile] = classes[c]->offset_of(slot);
-      order[c][slot].push_back(op.tile);
-      upload_of[op.tile] = at;
+      const int unit = unit_of[op.tile];
+      Moves& moved = moves[unit];
+      if (moved.first_upload < 0) {
+        const int c = layout.slot_class[op.tile];
+        const int slot = next_slot[c]++ % classes[c]->count;
+        moved.slot_offset = classes[c]->offset_of(slot);
+        moved.first_upload = at;
+        order[c][slot].push_back(unit);
+      }
+      moved.last_upload = at;
+      tile_offset[op.tile] = moved.slot_offset + layout.offset_in_slot[op.tile];
     } else if (op.kind == OpKind::download) {
-      download_of[op.tile] = at;
-    } else if ((op.kind == OpKind::visit || op.kind == OpKind::fold) && op.last_visit) {
-      visit_of[op.tile] = at;
+      moves[unit_of[op.tile]].last_download = at;
+    } else if (op.kind == OpKind::visit || op.kind == OpKind::fold) {
+      moves[unit_of[op.tile]].last_visit = at;
     }
     if (is_copy(op.kind) || op.kind == OpKind::visit || op.kind == OpKind::fold) {
       scheduled.tile_offset = tile_offset[op.tile];
@@ -55,14 +70,12 @@ Schedule make_schedule(const ParameterTable& table, const Program& program, cons
     schedule.ops.push_back(std::move(scheduled));
   }
 
-  // A slot is free after the tile before it, cyclically, was visited and downloaded.
-  std::vector<int> before(tiles, -1);
-  std::vector<bool> wraps(tiles, false);
+  // A slot is free after the unit before it, cyclically, was visited and downloaded.
   for (const auto& slots : order) {
     for (const auto& users : slots) {
       for (size_t i = 0; i < users.size(); ++i) {
-        before[users[i]] = users[i == 0 ? users.size() - 1 : i - 1];
-        wraps[users[i]] = i == 0;
+        moves[users[i]].before = users[i == 0 ? users.size() - 1 : i - 1];
+        moves[users[i]].wraps = i == 0;
       }
     }
   }
@@ -77,23 +90,25 @@ Schedule make_schedule(const ParameterTable& table, const Program& program, cons
     if (!overlap && at == 0) wait_for(static_cast<int>(schedule.ops.size()) - 1, 1);
     switch (op.kind) {
       case OpKind::upload: {
-        const int tile = before[op.tile];
-        const int passes_ago = wraps[op.tile] ? 1 : 0;
-        wait_for(visit_of[tile], passes_ago);
-        wait_for(download_of[tile], passes_ago);
-        if (tile != op.tile) wait_for(download_of[op.tile], 1);
+        const int unit = unit_of[op.tile];
+        if (at != moves[unit].first_upload) break;
+        const Moves& before = moves[moves[unit].before];
+        const int passes_ago = moves[unit].wraps ? 1 : 0;
+        wait_for(before.last_visit, passes_ago);
+        wait_for(before.last_download, passes_ago);
+        if (moves[unit].before != unit) wait_for(moves[unit].last_download, 1);
         break;
       }
       case OpKind::visit:
       case OpKind::fold:
-        if (!layout.resident(op.tile)) wait_for(upload_of[op.tile], 0);
+        if (!layout.resident(op.tile)) wait_for(moves[unit_of[op.tile]].last_upload, 0);
         break;
-      case OpKind::download: wait_for(visit_of[op.tile], 0); break;
+      case OpKind::download: wait_for(moves[unit_of[op.tile]].last_visit, 0); break;
       case OpKind::gather: {
         // The download stream runs in order: its last download of this table is enough.
         int last = -1;
-        for (size_t tile = 0; tile < tiles; ++tile) {
-          if (program.tiles[tile].weight == op.weight) last = std::max(last, download_of[tile]);
+        for (size_t tile = 0; tile < program.tiles.size(); ++tile) {
+          if (program.tiles[tile].weight == op.weight) last = std::max(last, moves[unit_of[tile]].last_download);
         }
         wait_for(last, last > at ? 1 : 0);
         break;

@@ -3,7 +3,9 @@
 // Each stream runs its operations in program order. A dependency names an operation of another stream, in the same
 // pass or in the pass before. An upload waits until its slot is free (the visit of the tile before it there, and that
 // tile's download) and until its own download of the pass before has ended; a visit waits for its upload; a download
-// for its visit; a gather for the downloads of its table.
+// for its visit; a gather for the downloads of its table. The tiles of a block share a slot and move as one: the first
+// upload waits until the block before was visited and downloaded, every visit waits for the last upload, every download
+// for the last visit.
 #pragma once
 
 #include <string>
@@ -33,7 +35,7 @@ struct Schedule {
 };
 
 // `overlap` false makes every operation wait for the one before it (an ablation).
-Schedule make_schedule(const ParameterTable& table, const Program& program, const Layout& layout, bool overlap = true);
+Schedule make_schedule(const Program& program, const Layout& layout, bool overlap = true);
 
 // Unrolls two passes and returns what is wrong, empty when nothing is: operations that touch the same memory (arena or
 // host tile) without an order between them, reads of memory that holds something else or was never written, waits

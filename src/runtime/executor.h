@@ -62,6 +62,7 @@ struct ExecutorSettings {
   float eps = 1e-3f;
   double weight_decay = 0;
   Distribution noise = Distribution::gaussian;
+  bool rounded_noise = false;  // z is rounded to the weights' dtype before use: what Scheme::noise_buffer needs
   Rounding rounding = Rounding::nearest;
   int threads = 0;  // CPU threads: for compute, or for staged copies; 0: one per core
   HostMemory host = HostMemory::registered;

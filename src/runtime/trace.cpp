@@ -49,13 +49,6 @@ double common(const Intervals& a, const Intervals& b) {
 
 }  // namespace
 
-std::string_view op_name(OpKind kind) {
-  constexpr std::array<std::string_view, 13> kNames{"upload", "download",   "visit",  "fold",      "inputs",
-                                                    "gather", "layer_norm", "linear", "attention", "select_rows",
-                                                    "head",   "loss",       "entry"};
-  return kNames.at(static_cast<size_t>(kind));
-}
-
 void write_trace(const std::filesystem::path& path, const std::vector<TraceSpan>& spans) {
   Json events = Json::array();
   for (size_t lane = 0; lane < kLanes.size(); ++lane) {

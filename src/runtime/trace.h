@@ -29,8 +29,6 @@ struct TraceSpan {
   double end_ms = 0;
 };
 
-std::string_view op_name(OpKind kind);
-
 // Chrome's trace event format: one process, one thread a stream, an event a span with tile, slot and bytes.
 void write_trace(const std::filesystem::path& path, const std::vector<TraceSpan>& spans);
 

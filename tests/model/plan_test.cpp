@@ -60,6 +60,58 @@ TEST(Plan, NoBufferIsAsLargeAsTokensTimesVocabulary) {
   }
 }
 
+TEST(Plan, ThePublishedSchemeAt13BToTheByte) {
+  PlanSettings settings;  // fp16, batch 1, sequence 2,048
+  settings.slots = 3;
+  settings.evaluation = false;
+  settings.scheme = {Granularity::block, true, true, true};
+  const Plan plan = make_plan(untied("opt-13b"), settings);
+  const Layout& layout = plan.layout;
+  const int64_t h = 5120;
+  // 12 h^2 of matrices; vectors: biases of q, k, v, o and fc2, 4 h of fc1, and four of norms.
+  const int64_t block = 2 * (12 * h * h + 13 * h);
+  EXPECT_EQ(layout.tile_slots.count, 3);
+  EXPECT_EQ(layout.tile_slots.bytes, block);
+  EXPECT_EQ(layout.vector_slots.count, 2);
+  EXPECT_EQ(layout.vector_slots.bytes, 2 * 2 * h);  // the final norm
+  EXPECT_EQ(layout.head_slot.count, 1);
+  EXPECT_EQ(layout.head_slot.bytes, 2 * 50272 * h);
+  EXPECT_EQ(layout.resident_bytes, 2 * (50272 + 2050) * h);
+  int64_t buffers = 0;
+  place_buffers(plan.training->program, buffers);
+  EXPECT_EQ(layout.arena_bytes, layout.resident_bytes + 3 * block + 2 * 2 * 2 * h + 2 * 50272 * h + buffers);
+  // The head's W+ and W- and its logits live at once, and little beside them; z is gone by then.
+  const int64_t head = 2 * 2 * 50272 * h + 4 * 2048 * 50272;
+  EXPECT_GE(buffers, head);
+  EXPECT_LE(buffers, head + 2 * 50272 * h);
+}
+
+TEST(Plan, EveryStepFromThePublishedSchemeToOursTakesNoMoreDeviceMemory) {
+  for (const char* name : {"opt-13b", "opt-175b"}) {
+    PlanSettings settings;
+    settings.evaluation = false;
+    settings.slots = 3;
+    settings.scheme = {Granularity::block, true, true, true};
+    int64_t before = make_plan(untied(name), settings).layout.arena_bytes;
+    EXPECT_LE(before, int64_t{24} * kGiB);
+    const auto expect_less = [&] {
+      const int64_t now = make_plan(untied(name), settings).layout.arena_bytes;
+      EXPECT_LT(now, before) << name;
+      before = now;
+    };
+    settings.scheme.granularity = Granularity::matrix;
+    expect_less();
+    settings.scheme.granularity = Granularity::tile;
+    expect_less();
+    settings.scheme.noise_buffer = false;
+    expect_less();
+    settings.scheme.full_head = false;
+    expect_less();
+    settings.scheme.resident_embedding = false;
+    expect_less();
+  }
+}
+
 TEST(Plan, DeviceMemoryDoesNotDependOnTheNumberOfLayers) {
   ModelConfig config = untied("opt-1.3b");
   const int64_t deep = make_plan(config, {}).layout.arena_bytes;
@@ -79,6 +131,7 @@ TEST(Plan, EverySchedulePassesTheChecker) {
             settings.pairs = pairs;
             settings.slots = slots;
             settings.tile_bytes = 8192;
+            if (slots == 2) settings.scheme = {Granularity::block, true, tied, before};
             settings.budget.bytes = std::max(budget, int64_t{0});
             if (budget < 0)
               settings.budget.bytes = make_plan(small(tied, before), settings).layout.arena_bytes + 200000;

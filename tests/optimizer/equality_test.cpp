@@ -131,6 +131,72 @@ TEST(Equality, SeveralPairsAndMicroBatches) {
   }
 }
 
+// The steps from the published scheme to ours, and all of it at once.
+const Scheme kSchemes[] = {
+    {.granularity = Granularity::matrix},
+    {.granularity = Granularity::block},
+    {.full_head = true},
+    {.resident_embedding = true},
+    {.noise_buffer = true},
+    {Granularity::block, true, true, true},
+};
+
+TrainJob job_with(const Scheme& scheme, DType dtype, bool tied, int64_t writeback_every) {
+  TrainJob job = job_of({dtype, 4096, writeback_every, Rounding::nearest, tied}, 20);
+  job.plan.scheme = scheme;
+  job.plan.slots = 3;
+  job.evaluation = {{{2, 5, 9, 11, 3}, {2, 5, 9, 11, 3}}};
+  return job;
+}
+
+TEST(Equality, EverySchemeIsEqualResidentAndOffloaded) {
+  for (const Scheme& scheme : kSchemes) {
+    for (DType dtype : {DType::f32, DType::f16, DType::bf16}) {
+      for (bool tied : {true, false}) {
+        for (int64_t writeback_every : {1, 4}) {
+          SCOPED_TRACE(fmt::format("granularity {} head {} embedding {} noise {} {} tied {} K {}",
+                                   static_cast<int>(scheme.granularity), scheme.full_head, scheme.resident_embedding,
+                                   scheme.noise_buffer, dtype_name(dtype), tied, writeback_every));
+          TrainJob job = job_with(scheme, dtype, tied, writeback_every);
+          job.method = MethodKind::resident;
+          const Trace resident = run(std::move(job));
+          for (int pieces : {0, 2}) {  // the smallest arena, and one with room for half
+            TrainJob offloaded_job = job_with(scheme, dtype, tied, writeback_every);
+            if (pieces > 0) offloaded_job.plan.budget.bytes = half_budget(offloaded_job);
+            offloaded_job.plan.overlap = pieces == 0;
+            const Trace offloaded = run(std::move(offloaded_job));
+            expect_equal(resident, offloaded);
+            EXPECT_EQ(resident.evaluations, offloaded.evaluations);
+            ASSERT_EQ(offloaded.report.memory.peak_bytes, offloaded.report.memory.planned_bytes);
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(Equality, MovingBlocksOrKeepingTheEmbeddingIsNotNumerics) {
+  const Trace matrices = run(job_with({.granularity = Granularity::matrix}, DType::bf16, false, 4));
+  expect_equal(matrices, run(job_with({.granularity = Granularity::block}, DType::bf16, false, 4)));
+  expect_equal(matrices,
+               run(job_with({.granularity = Granularity::block, .resident_embedding = true}, DType::bf16, false, 4)));
+}
+
+TEST(Equality, ANoiseBufferRoundsWhichInFp32ChangesNothing) {
+  const Trace fused = run(job_with({}, DType::f32, true, 4));
+  expect_equal(fused, run(job_with({.noise_buffer = true}, DType::f32, true, 4)));
+  const Trace fused16 = run(job_with({}, DType::bf16, true, 4));
+  const Trace rounded16 = run(job_with({.noise_buffer = true}, DType::bf16, true, 4));
+  EXPECT_NE(fused16.entries[0].loss_plus, rounded16.entries[0].loss_plus);
+  // One sign a weight needs no rounding.
+  const auto rademacher = [&](bool noise_buffer) {
+    TrainJob job = job_with({.noise_buffer = noise_buffer}, DType::bf16, true, 4);
+    job.executor.noise = Distribution::rademacher;
+    return run(std::move(job));
+  };
+  expect_equal(rademacher(false), rademacher(true));
+}
+
 TEST(Equality, EvaluationsNeverChangeTraining) {
   const auto make = [](int64_t eval_every) {
     TrainJob job = tiny_job(tiny_model(), DType::bf16, 12);

@@ -111,15 +111,100 @@ TEST(Builder, HeadTilesHaveAtMost2048RowsHoweverLargeATile) {
   EXPECT_EQ(logits->bytes, shape.tokens() * kHeadRows * 4);
 }
 
-TEST(Builder, WholeWeightsMakesATileOfEveryWeight) {
+TEST(Builder, MatrixAndBlockGranularityMakeATileOfEveryMatrixAndCutTables) {
   const Toy toy;
   const ParameterTable table = toy_table(toy);
   PassShape shape = toy_shape(1);
-  shape.whole_weights = true;
-  const Program program = toy_program(toy, table, shape);
-  ASSERT_EQ(program.tiles.size(), table.weights.size());
-  for (const Tile& tile : program.tiles)
-    EXPECT_EQ(tile.count(), table.weights[static_cast<size_t>(tile.weight)].count());
+  for (Granularity granularity : {Granularity::matrix, Granularity::block}) {
+    shape.scheme.granularity = granularity;
+    const Program program = toy_program(toy, table, shape);
+    std::set<int> cut;
+    for (const Tile& tile : program.tiles) {
+      const Weight& weight = table.weights[static_cast<size_t>(tile.weight)];
+      if (tile.count() != weight.count()) cut.insert(tile.weight);
+      if (weight.kind != ParameterKind::table) {
+        EXPECT_EQ(tile.count(), weight.count()) << weight.name;
+      }
+      const bool in_layer = weight.kind != ParameterKind::table;  // this toy has nothing else outside its layers
+      EXPECT_EQ(tile.block >= 0, granularity == Granularity::block && in_layer) << weight.name;
+    }
+    EXPECT_EQ(cut, (std::set<int>{0, 1}));  // tokens and positions
+  }
+}
+
+TEST(Builder, OfABlockUploadsComeFirstAndDownloadsLastAndTheRestIsAsWithMatrices) {
+  for (const Toy& toy : all_toys()) {
+    const ParameterTable table = toy_table(toy);
+    PassShape shape = toy_shape(2);
+    shape.scheme.granularity = Granularity::matrix;
+    const Program matrices = toy_program(toy, table, shape);
+    shape.scheme.granularity = Granularity::block;
+    const Program blocks = toy_program(toy, table, shape);
+    ASSERT_EQ(units_of(matrices).size(), matrices.tiles.size());
+    std::vector<std::pair<OpKind, int>> expected, found;  // what computes, with its tile
+    for (const Op& op : matrices.ops) {
+      if (!is_copy(op.kind)) expected.emplace_back(op.kind, op.tile);
+    }
+    std::map<int, std::string> moves;  // per block, u, v and d in program order
+    for (const Op& op : blocks.ops) {
+      if (!is_copy(op.kind)) found.emplace_back(op.kind, op.tile);
+      if (op.tile < 0 || blocks.tiles[static_cast<size_t>(op.tile)].block < 0) continue;
+      std::string& order = moves[blocks.tiles[static_cast<size_t>(op.tile)].block];
+      if (op.kind == OpKind::upload) order += 'u';
+      if (op.kind == OpKind::visit) order += 'v';
+      if (op.kind == OpKind::download) order += 'd';
+    }
+    EXPECT_EQ(found, expected);
+    ASSERT_EQ(moves.size(), static_cast<size_t>(toy.layers));
+    for (const auto& [block, order] : moves) EXPECT_EQ(order, "uuuuuvvvvvvvvvvddddd") << block;
+  }
+}
+
+TEST(Builder, AFullHeadIsOneTileAndItsLogitsAreTokensTimesVocabulary) {
+  for (const Toy& toy : all_toys()) {
+    const ParameterTable table = toy_table(toy);
+    PassShape shape = toy_shape(1);
+    shape.scheme.full_head = true;
+    const Program program = toy_program(toy, table, shape);
+    EXPECT_EQ(count_ops(program, OpKind::head), 2);
+    for (const Op& op : program.ops) {
+      if (op.kind != OpKind::head) continue;
+      EXPECT_EQ(program.tiles[static_cast<size_t>(op.tile)].rows, toy.vocab);
+      EXPECT_EQ(program.buffers[static_cast<size_t>(op.out[1])].bytes, shape.tokens() * toy.vocab * 4);
+    }
+  }
+}
+
+TEST(Builder, ANoiseBufferIsFilledBeforeEveryVisitOfATrainingPassAndHoldsTheWidest) {
+  const Toy toy;
+  const ParameterTable table = toy_table(toy);
+  for (int pairs : {0, 1, 3}) {
+    PassShape shape = toy_shape(pairs);
+    shape.scheme.noise_buffer = true;
+    const Program program = toy_program(toy, table, shape);
+    EXPECT_EQ(count_ops(program, OpKind::noise), pairs > 0 ? count_ops(program, OpKind::visit) : 0);
+    int64_t widest = 0;
+    for (size_t i = 0; i < program.ops.size(); ++i) {
+      const Op& visit = program.ops[i];
+      if (visit.kind != OpKind::visit) continue;
+      widest = std::max(widest, program.tiles[static_cast<size_t>(visit.tile)].count() * 2);
+      if (pairs == 0) {
+        EXPECT_EQ(visit.in[0], -1);
+        continue;
+      }
+      const Op& noise = program.ops[i - 1];
+      ASSERT_EQ(noise.kind, OpKind::noise);
+      EXPECT_EQ(noise.tile, visit.tile);
+      EXPECT_EQ(noise.pair, visit.pair);
+      EXPECT_EQ(noise.out[0], visit.in[0]);
+      EXPECT_EQ(program.buffers[static_cast<size_t>(visit.in[0])].name, "z");
+    }
+    for (const Buffer& buffer : program.buffers) {
+      if (buffer.name == "z") {
+        EXPECT_EQ(buffer.bytes, widest);
+      }
+    }
+  }
 }
 
 TEST(Builder, ARowLargerThanATileIsRefusedByName) {

@@ -17,8 +17,8 @@ struct Chain {
   Schedule schedule;
   std::vector<CommitRule> commits;
 
-  Chain(int layers, int64_t period, bool overlap, int64_t tokens, ArenaBudget budget = {}, int slots = 4,
-        int pairs = 1) {
+  Chain(int layers, int64_t period, bool overlap, int64_t tokens, ArenaBudget budget = {}, int slots = 4, int pairs = 1,
+        const Scheme& scheme = {}) {
     constexpr int64_t kHidden = 1024;
     for (int layer = 0; layer < layers; ++layer) {
       table.add({static_cast<uint32_t>(layer + 1), "w", kHidden, kHidden});
@@ -27,6 +27,7 @@ struct Chain {
     PassShape shape;
     shape.seq = tokens;
     shape.pairs = pairs;
+    shape.scheme = scheme;
     ProgramBuilder builder(table, shape, kHidden, 1);
     Activation x = builder.activation("x", kHidden);
     for (int layer = 0; layer < layers; ++layer) {
@@ -36,7 +37,7 @@ struct Chain {
     }
     program = builder.take();
     layout = plan_layout(table, {&program}, slots, budget);
-    schedule = make_schedule(table, program, layout, overlap);
+    schedule = make_schedule(program, layout, overlap);
   }
 
   static constexpr double kTileBytes = 1024 * 1024 * 2;
@@ -128,6 +129,32 @@ TEST(Forecast, VisitsReplayWhatIsPending) {
   hardware.visit_gparams = 100;
   const double expected_ms = 64 * 1024.0 * 1024 * (4.5 + 1) / 2 / 100e9 * 1e3;
   EXPECT_NEAR(chain.at(hardware, 3).step_ms, expected_ms, 1e-3 * expected_ms);
+}
+
+TEST(Forecast, AcceptsEverySchemeAndChargesANoiseBufferForItsTraffic) {
+  Hardware hardware = with_link(50, 50, 40, 40);
+  hardware.memory_gbps = 1000;
+  hardware.visit_gparams = 100;
+  for (const Scheme& scheme : all_schemes()) {
+    PassShape shape = toy_shape(1);
+    shape.scheme = scheme;
+    const ToyPasses passes(Toy(), shape, 3, {});
+    std::vector<CommitRule> commits;
+    for (size_t weight = 0; weight < passes.table.weights.size(); ++weight) {
+      commits.push_back({1, static_cast<int64_t>(weight)});
+    }
+    const Forecast result = forecast(passes.programs[0], passes.schedule(0), commits, hardware);
+    EXPECT_GT(result.step_ms, 0) << scheme_name(scheme);
+    EXPECT_GE(result.step_ms, result.compute_ms * (1 - 1e-9)) << scheme_name(scheme);
+  }
+  // Bound by memory: a visit moves the base and two outputs, and with a buffer reads z, which was written first.
+  hardware = ideal();
+  hardware.memory_gbps = 1;
+  const auto compute_ms = [&](bool noise_buffer) {
+    return Chain(8, 1, true, 1, {ArenaBudget::kAll}, 4, 1, {.noise_buffer = noise_buffer}).at(hardware).compute_ms;
+  };
+  const double tiles_ms = 8 * Chain::kTileBytes / 1e9 * 1e3;
+  EXPECT_NEAR(compute_ms(true) - compute_ms(false), 2 * tiles_ms, 1e-3 * tiles_ms);
 }
 
 TEST(Forecast, LaunchesCountForEveryOperation) {

@@ -120,16 +120,15 @@ void expect_sound(const ToyPasses& passes) {
     const int64_t bytes = passes.programs[0].tiles[tile].count() * 2;
     const int64_t offset = layout.resident_offset[tile];
     if (offset < 0) {
-      const bool packed = passes.table.weights[static_cast<size_t>(passes.programs[0].tiles[tile].weight)].kind ==
-                          ParameterKind::vector;
-      EXPECT_LE(bytes, packed ? layout.vector_slots.bytes : layout.tile_slots.bytes);
+      const SlotClass& slots = *layout.slot_classes()[static_cast<size_t>(layout.slot_class[tile])];
+      EXPECT_LE(layout.offset_in_slot[tile] + bytes, slots.bytes);
       continue;
     }
     fixed.emplace_back(offset, offset + aligned(bytes));
     resident_bytes += bytes;
   }
   EXPECT_EQ(resident_bytes, layout.resident_bytes);
-  for (const SlotClass* slots : {&layout.tile_slots, &layout.vector_slots}) {
+  for (const SlotClass* slots : layout.slot_classes()) {
     for (int slot = 0; slot < slots->count; ++slot) {
       fixed.emplace_back(slots->offset_of(slot), slots->offset_of(slot) + slots->bytes);
     }
@@ -164,6 +163,69 @@ TEST(Layout, TheArenaEndsWhereItsLastPieceEnds) {
         EXPECT_EQ(all.layout.resident_bytes, all.table.count() * 2);
         expect_sound({toy, toy_shape(pairs), slots, {(smallest.layout.arena_bytes + all.layout.arena_bytes) / 2}});
       }
+    }
+  }
+}
+
+TEST(Layout, TheArenaEndsWhereItsLastPieceEndsForEveryScheme) {
+  for (Toy toy : all_toys()) {
+    toy.layers = 6;  // more than slots
+    for (const Scheme& scheme : all_schemes()) {
+      SCOPED_TRACE(scheme_name(scheme));
+      PassShape shape = toy_shape(1);
+      shape.scheme = scheme;
+      const ToyPasses smallest(toy, shape, 3, {});
+      expect_sound(smallest);
+      const ToyPasses all(toy, shape, 3, {ArenaBudget::kAll});
+      expect_sound(all);
+      expect_sound({toy, shape, 3, {(smallest.layout.arena_bytes + all.layout.arena_bytes) / 2}});
+    }
+  }
+}
+
+TEST(Layout, SlotsOfBlocksHaveTheBytesOfOneLayer) {
+  // A layer of the toy in two bytes: 64 x 64 twice, 256 x 64 twice, and 256 + 3 * 64 elements of vectors; every piece
+  // is a multiple of 256 bytes but the vectors, 896 bytes.
+  PassShape shape = toy_shape(1);
+  shape.scheme.granularity = Granularity::block;
+  for (int layers : {1, 2, 7}) {
+    Toy toy;
+    toy.layers = layers;
+    const Layout layout = ToyPasses(toy, shape, 3, {}).layout;
+    EXPECT_EQ(layout.tile_slots.count, 3);
+    EXPECT_EQ(layout.tile_slots.bytes, 2 * 2 * 64 * 64 + 2 * 2 * 256 * 64 + 1024);
+    EXPECT_EQ(layout.vector_slots.count, 0);
+    EXPECT_EQ(layout.head_slot.count, 0);
+  }
+}
+
+TEST(Layout, AFullHeadHasOneSlotOfItsOwnUnlessItIsResident) {
+  PassShape shape = toy_shape(1);
+  shape.scheme.full_head = true;
+  for (bool tied : {true, false}) {
+    Toy toy;
+    toy.tied = tied;
+    const Layout layout = ToyPasses(toy, shape, 4, {}).layout;
+    EXPECT_EQ(layout.head_slot.count, 1);
+    EXPECT_EQ(layout.head_slot.bytes, 300 * 64 * 2);
+    EXPECT_EQ(layout.tile_slots.bytes, 32 * 64 * 2);
+  }
+  shape.scheme.resident_embedding = true;
+  Toy toy;
+  EXPECT_EQ(ToyPasses(toy, shape, 4, {}).layout.head_slot.count, 0);
+  toy.tied = false;
+  EXPECT_EQ(ToyPasses(toy, shape, 4, {}).layout.head_slot.count, 1);
+}
+
+TEST(Layout, AResidentEmbeddingIsWhatGathersReadAndNothingElse) {
+  PassShape shape = toy_shape(1);
+  shape.scheme.resident_embedding = true;
+  for (const Toy& toy : all_toys()) {
+    const ToyPasses passes(toy, shape, 3, {});
+    EXPECT_EQ(passes.layout.resident_bytes, 2 * (toy.vocab * toy.embed() + toy.positions * toy.hidden));
+    for (size_t tile = 0; tile < passes.programs[0].tiles.size(); ++tile) {
+      const int weight = passes.programs[0].tiles[tile].weight;
+      EXPECT_EQ(passes.layout.resident(static_cast<int>(tile)), weight < 2) << weight;  // tokens and positions
     }
   }
 }

@@ -98,6 +98,14 @@ TEST(CheckSchedule, FindsEveryMissingDependencyThatOthersDoNotImply) {
       remove_each({small_toy(tied), toy_shape(pairs), 64, {}}, detected);
     }
   }
+  // Whole layers in two slots, the rest of the published scheme as well.
+  PassShape shape = toy_shape(1);
+  for (bool noise : {false, true}) {
+    shape.scheme = {Granularity::block, true, false, noise};
+    Toy toy = small_toy(false);
+    toy.layers = 3;
+    remove_each({toy, shape, 2, {}}, detected);
+  }
   for (const char* kind : {"upload after its slot is free", "upload after its own download", "visit after upload",
                            "download after visit", "gather after download"}) {
     EXPECT_GT(detected[kind], 0) << kind;
@@ -149,6 +157,38 @@ TEST(CheckSchedule, FindsAnUploadIntoAnotherSlotThanTheVisitReads) {
       EXPECT_FALSE(passes.problems(0, broken).empty()) << "tile " << tile << ", operation " << user;
     }
   }
+}
+
+TEST(CheckSchedule, FindsTwoTilesOfABlockInOnePlace) {
+  PassShape shape = toy_shape(1);
+  shape.scheme.granularity = Granularity::block;
+  ToyPasses passes(small_toy(true), shape, 2, {});
+  for (size_t tile = 1; tile < passes.layout.offset_in_slot.size(); ++tile) {
+    int64_t& offset = passes.layout.offset_in_slot[tile];
+    if (offset == 0) continue;
+    const int64_t sound = offset;
+    offset = passes.layout.offset_in_slot[tile - 1];
+    EXPECT_FALSE(passes.problems(0, passes.schedule(0)).empty()) << "tile " << tile;
+    offset = sound;
+  }
+  EXPECT_TRUE(passes.problems(0, passes.schedule(0)).empty());
+}
+
+TEST(CheckSchedule, FindsAVisitThatReadsNoiseOfAnotherTile) {
+  PassShape shape = toy_shape(1);
+  shape.scheme.noise_buffer = true;
+  ToyPasses passes(small_toy(true), shape, 3, {});
+  const Schedule schedule = passes.schedule(0);
+  int wrong = 0;
+  for (Op& op : passes.programs[0].ops) {
+    if (op.kind != OpKind::noise) continue;
+    const int sound = op.tile;
+    op.tile = sound > 0 ? sound - 1 : 1;
+    EXPECT_FALSE(passes.problems(0, schedule).empty()) << "tile " << sound;
+    op.tile = sound;
+    ++wrong;
+  }
+  EXPECT_GT(wrong, 10);
 }
 
 TEST(CheckSchedule, FindsTwoTilesWithSwappedSlots) {

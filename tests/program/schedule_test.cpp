@@ -79,6 +79,70 @@ TEST(Schedule, RunsEveryOperationOnceInProgramOrderLeavingOutCopiesOfResidentTil
   });
 }
 
+TEST(Schedule, IsSoundForEveryScheme) {
+  for (Toy toy : all_toys()) {
+    toy.layers = 5;  // more than slots
+    for (const Scheme& scheme : all_schemes()) {
+      for (int pairs : {1, 2}) {
+        PassShape shape = toy_shape(pairs);
+        shape.scheme = scheme;
+        const int64_t low = ToyPasses(toy, shape, 3, {}).layout.arena_bytes;
+        const int64_t high = ToyPasses(toy, shape, 3, {ArenaBudget::kAll}).layout.arena_bytes;
+        for (int64_t budget : {ArenaBudget::kSmallest, low + (high - low) / 2, ArenaBudget::kAll}) {
+          for (int slots : {2, 3}) {
+            const ToyPasses passes(toy, shape, slots, {budget});
+            for (int program : {0, 1}) {
+              for (bool overlap : {true, false}) {
+                const std::vector<std::string> problems = passes.problems(program, passes.schedule(program, overlap));
+                EXPECT_TRUE(problems.empty()) << scheme_name(scheme) << ", budget " << budget << ": " << problems[0];
+              }
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(Schedule, ABlockMovesAsOne) {
+  Toy toy;
+  toy.layers = 5;
+  PassShape shape = toy_shape(2);
+  shape.scheme.granularity = Granularity::block;
+  constexpr int kSlots = 3;
+  const ToyPasses passes(toy, shape, kSlots, {});
+  const Program& program = passes.programs[0];
+  const Schedule schedule = passes.schedule(0);
+  const auto block_of = [&](int at) {
+    const int tile = program.ops[static_cast<size_t>(schedule.ops[static_cast<size_t>(at)].op)].tile;
+    return tile < 0 ? -1 : program.tiles[static_cast<size_t>(tile)].block;
+  };
+  std::vector<int> last_upload(5, -1), last_visit(5, -1), last_download(5, -1);
+  for (int at = 0; at < static_cast<int>(schedule.ops.size()); ++at) {
+    const ScheduledOp& scheduled = schedule.ops[static_cast<size_t>(at)];
+    const int block = block_of(at);
+    if (block < 0) continue;
+    const OpKind kind = program.ops[static_cast<size_t>(scheduled.op)].kind;
+    const bool first = kind == OpKind::upload && last_upload[static_cast<size_t>(block)] < 0;
+    if (kind == OpKind::upload) last_upload[static_cast<size_t>(block)] = at;
+    if (kind == OpKind::download) last_download[static_cast<size_t>(block)] = at;
+    const auto waits_for = [&](int op) {
+      return std::find(scheduled.after.begin(), scheduled.after.end(), Dependency{op, 0}) != scheduled.after.end();
+    };
+    if (kind == OpKind::visit) {
+      last_visit[static_cast<size_t>(block)] = at;
+      EXPECT_TRUE(waits_for(last_upload[static_cast<size_t>(block)])) << "block " << block;
+    }
+    if (kind == OpKind::download) {
+      EXPECT_TRUE(waits_for(last_visit[static_cast<size_t>(block)])) << "block " << block;
+    }
+    if (first && block >= kSlots) {
+      EXPECT_TRUE(waits_for(last_visit[static_cast<size_t>(block - kSlots)])) << "block " << block;
+      EXPECT_TRUE(waits_for(last_download[static_cast<size_t>(block - kSlots)])) << "block " << block;
+    }
+  }
+}
+
 TEST(Schedule, AnUploadRunsAheadOfTheComputeByAsManySlotsAsThereAre) {
   // With S slots, upload n waits for the tile S before it in its ring and for no later one.
   const ToyPasses passes(Toy(), toy_shape(1), 4, {});

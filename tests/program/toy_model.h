@@ -71,6 +71,7 @@ inline Program toy_program(const Toy& toy, const ParameterTable& table, const Pa
   builder.gather(at.positions, GatherIndex::positions, 2, x, true);
   for (int layer = 0; layer < toy.layers; ++layer) {
     const auto id = static_cast<uint32_t>(64 * (layer + 1));
+    builder.begin_layer();
     const Vectors vectors = builder.visit_vectors(at.vectors[layer]);
     Activation h = x;
     if (!toy.projected) {
@@ -85,6 +86,7 @@ inline Program toy_program(const Toy& toy, const ParameterTable& table, const Pa
     builder.linear(x, at.fc1[layer], &vectors, f, {.bias = id + 10, .relu = true});
     builder.linear(f, at.fc2[layer], &vectors, x, {.bias = id + 11, .accumulate = true});
     if (toy.projected) builder.layer_norm(x, vectors, id + 12, id + 13, x);
+    builder.end_layer();
   }
   Activation rows = builder.select_rows(x);
   if (toy.projected) {
@@ -122,12 +124,29 @@ struct ToyPasses {
   }
 
   Schedule schedule(int program, bool overlap = true) const {
-    return make_schedule(table, programs[static_cast<size_t>(program)], layout, overlap);
+    return make_schedule(programs[static_cast<size_t>(program)], layout, overlap);
   }
   std::vector<std::string> problems(int program, const Schedule& schedule) const {
     return check_schedule(table, programs[static_cast<size_t>(program)], layout, program, schedule);
   }
 };
+
+// Every combination of the keys that lead from the published scheme to ours.
+inline std::vector<Scheme> all_schemes() {
+  std::vector<Scheme> schemes;
+  for (Granularity granularity : {Granularity::tile, Granularity::matrix, Granularity::block}) {
+    for (int bits = 0; bits < 8; ++bits) {
+      schemes.push_back({granularity, (bits & 1) != 0, (bits & 2) != 0, (bits & 4) != 0});
+    }
+  }
+  return schemes;
+}
+
+inline std::string scheme_name(const Scheme& scheme) {
+  return fmt::format("granularity {}, {} head, {} embedding, noise {}", static_cast<int>(scheme.granularity),
+                     scheme.full_head ? "full" : "chunked", scheme.resident_embedding ? "resident" : "gathered",
+                     scheme.noise_buffer ? "materialised" : "fused");
+}
 
 inline std::vector<Toy> all_toys() {
   return {{.tied = true}, {.tied = false}, {.tied = true, .projected = true}, {.tied = false, .projected = true}};

@@ -171,6 +171,41 @@ TEST(Visit, AnySplitIntoRangesGivesTheSame) {
   }
 }
 
+TEST(Visit, NoiseWrittenOutIsTheNoiseThatIsDrawnRounded) {
+  const ParameterTable table = visit_table();
+  for (DType dtype : kDTypes) {
+    for (Distribution noise : {Distribution::gaussian, Distribution::rademacher}) {
+      ExecutorSettings settings;
+      settings.noise = noise;
+      const FoldRules exact{&table, dtype, &settings};
+      ExecutorSettings rounded_settings = settings;
+      rounded_settings.rounded_noise = true;
+      const FoldRules rounded{&table, dtype, &rounded_settings};
+      const std::vector<LogEntry> pending = make_entries(2, 2);
+      for (int weight = 0; weight < 2; ++weight) {
+        const int64_t count = table.weights[static_cast<size_t>(weight)].count();
+        const std::vector<std::byte> base = random_weights(dtype, count, 6);
+        const auto visit = [&](const FoldRules& rules, const std::byte* z) {
+          std::vector<std::byte> out[3] = {base, base, base};
+          const Direction direction{77, 5, 1e-1f, z};
+          visit_elements(rules, weight, 0, count, base.data(), pending, &direction,
+                         {out[0].data(), {out[1].data(), out[2].data()}});
+          return std::vector<std::vector<std::byte>>(out, out + 3);
+        };
+        std::vector<std::byte> z(base.size());
+        const int64_t half = count / 2 + 1;
+        write_noise(rounded, weight, 0, half, 77, 5, z.data());
+        write_noise(rounded, weight, half, count - half, 77, 5, z.data() + half * dtype_bytes(dtype));
+        const auto drawn = visit(rounded, nullptr);
+        EXPECT_EQ(visit(rounded, z.data()), drawn);
+        // Signs are exact in every dtype, and so is everything in fp32.
+        const bool same = noise == Distribution::rademacher || dtype == DType::f32;
+        EXPECT_EQ(visit(exact, nullptr) == drawn, same) << dtype_name(dtype);
+      }
+    }
+  }
+}
+
 TEST(Visit, CommitsInPlaceAndEvaluationsWriteWtWithoutADirection) {
   const ParameterTable table = visit_table();
   for (DType dtype : kDTypes) {

@@ -52,6 +52,7 @@ Operations::Operations(const Plan& plan, HostWeights& weights, const ExecutorSet
       tiles_of_(plan.table.weights.size()),
       entries_(std::max(1, plan.settings.pairs)),
       last_end_(std::chrono::steady_clock::now()) {
+  ZO2_ASSERT(settings.rounded_noise == plan.settings.scheme.noise_buffer);
   const std::vector<Tile>& tiles = plan.any().program.tiles;
   for (size_t tile = 0; tile < tiles.size(); ++tile) tiles_of_[tiles[tile].weight].push_back(static_cast<int>(tile));
 }
@@ -63,6 +64,7 @@ void Operations::run(const PlannedPass& planned, const ScheduledOp& scheduled, c
     case OpKind::download: return download(planned, scheduled, input);
     case OpKind::visit:
     case OpKind::fold: return visit(planned, scheduled, input);
+    case OpKind::noise: return noise(planned, op, input);
     case OpKind::inputs: return inputs(planned, input);
     case OpKind::gather: return gather(planned, op, input);
     case OpKind::layer_norm: return layer_norm(planned, op, input);
@@ -146,7 +148,7 @@ void Operations::visit(const PlannedPass& planned, const ScheduledOp& scheduled,
   if (op.kind == OpKind::fold && !commit) return;
   const int64_t bytes = elements_bytes(tile.count());
   std::byte* base = arena_.at(scheduled.tile_offset, bytes);
-  const Direction direction{input.seed, static_cast<uint32_t>(op.pair), settings_.eps};
+  const std::byte* z = op.in[0] >= 0 ? buffer(planned, op.in[0], bytes) : nullptr;
   VisitOutput output;
   if (commit) output.base = base;
   for (int side = 0; side < 2; ++side) {
@@ -159,8 +161,19 @@ void Operations::visit(const PlannedPass& planned, const ScheduledOp& scheduled,
     for (int side = 0; side < 2; ++side) {
       if (output.out[side]) part.out[side] = output.out[side] + elements_bytes(first);
     }
+    Direction direction{input.seed, static_cast<uint32_t>(op.pair), settings_.eps};
+    if (z) direction.z = z + elements_bytes(first);
     visit_elements(rules_, tile.weight, tile.first_element() + first, last - first, base + elements_bytes(first),
                    entries, training && op.kind == OpKind::visit ? &direction : nullptr, part);
+  });
+}
+
+void Operations::noise(const PlannedPass& planned, const Op& op, const PassInput& input) {
+  const Tile& tile = planned.program.tiles[op.tile];
+  std::byte* out = buffer(planned, op.out[0], elements_bytes(tile.count()));
+  at::parallel_for(0, tile.count(), kVisitGrain, [&](int64_t first, int64_t last) {
+    write_noise(rules_, tile.weight, tile.first_element() + first, last - first, input.seed,
+                static_cast<uint32_t>(op.pair), out + elements_bytes(first));
   });
 }
 

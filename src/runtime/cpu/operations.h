@@ -59,6 +59,7 @@ class Operations {
   void upload(const PlannedPass&, const ScheduledOp&, const PassInput&);
   void download(const PlannedPass&, const ScheduledOp&, const PassInput&);
   void visit(const PlannedPass&, const ScheduledOp&, const PassInput&);
+  void noise(const PlannedPass&, const Op&, const PassInput&);
   void inputs(const PlannedPass&, const PassInput&);
   void gather(const PlannedPass&, const Op&, const PassInput&);
   void layer_norm(const PlannedPass&, const Op&, const PassInput&);

@@ -21,6 +21,28 @@ void perturb(float eps, std::span<const float> w, std::span<const float> z, std:
   for (size_t i = 0; i < w.size(); ++i) out[i] = std::fma(eps, z[i], w[i]);
 }
 
+void draw(const ExecutorSettings& settings, const NoiseKey& key, int64_t index, std::span<float> z) {
+  if (settings.direction_source) {
+    settings.direction_source(key, index, z);
+  } else {
+    fill_noise(settings.noise, key, index, z);
+  }
+}
+
+// Calls use(parameter, index of the first element in it, elements before it in the range, count) for blocks of at most
+// kBlock elements, each inside one parameter.
+template <typename Use>
+void for_each_block(const ParameterTable& table, int weight, int64_t first, int64_t count, Use use) {
+  for (const Segment& segment : table.weights[weight].segments) {
+    const Parameter& parameter = table.parameters[segment.parameter];
+    const int64_t begin = std::max(first, segment.offset);
+    const int64_t end = std::min(first + count, segment.offset + parameter.count());
+    for (int64_t at = begin; at < end; at += kBlock) {
+      use(parameter, at - segment.offset, at - first, std::min(kBlock, end - at));
+    }
+  }
+}
+
 // One block inside one parameter: `index` is the element's index in the parameter, bytes are at the block.
 void visit_block(const FoldRules& rules, const Parameter& parameter, int64_t index, int64_t count,
                  const std::byte* base, std::span<const LogEntry> pending, const Direction* direction,
@@ -33,20 +55,19 @@ void visit_block(const FoldRules& rules, const Parameter& parameter, int64_t ind
   const std::span<float> w(w_data, size);
   const std::span<float> z(z_data, size);
   const std::span<float> moved(moved_data, size);
-  const auto draw = [&](uint64_t seed, uint32_t pair) {
-    const NoiseKey key{seed, Purpose::direction, pair, parameter.id, 0};
-    if (settings.direction_source) {
-      settings.direction_source(key, index, z);
-    } else {
-      fill_noise(settings.noise, key, index, z);
-    }
+  const auto draw_z = [&](uint64_t seed, uint32_t pair) {
+    draw(settings, {seed, Purpose::direction, pair, parameter.id, 0}, index, z);
+    if (!settings.rounded_noise) return;
+    alignas(64) std::byte rounded[kBlock * 4];
+    from_float(rules.dtype, z, rounded);
+    to_float(rules.dtype, rounded, z);
   };
 
   to_float(rules.dtype, base, w);
   for (const LogEntry& entry : pending) {
     // An entry without an update (a non-finite gradient, or g = 0 without decay) leaves w as it is.
     if (entry.alpha == 0.0f && (entry.decay == 1.0f || !parameter.decays())) continue;
-    draw(entry.seed, entry.pair);
+    draw_z(entry.seed, entry.pair);
     fold_entry(entry, parameter.decays(), z, w);
   }
   bool stored = false;
@@ -69,7 +90,11 @@ void visit_block(const FoldRules& rules, const Parameter& parameter, int64_t ind
     if (output.out[0]) from_float(rules.dtype, w, output.out[0]);
     return;
   }
-  draw(direction->seed, direction->pair);
+  if (direction->z) {
+    to_float(rules.dtype, direction->z, z);
+  } else {
+    draw_z(direction->seed, direction->pair);
+  }
   for (int side = 0; side < 2; ++side) {
     perturb(side == 0 ? direction->eps : -direction->eps, w, z, moved);
     from_float(rules.dtype, moved, output.out[side]);
@@ -81,21 +106,30 @@ void visit_block(const FoldRules& rules, const Parameter& parameter, int64_t ind
 void visit_elements(const FoldRules& rules, int weight, int64_t first, int64_t count, const std::byte* base,
                     std::span<const LogEntry> pending, const Direction* direction, const VisitOutput& output) {
   const int64_t elt_bytes = dtype_bytes(rules.dtype);
-  for (const Segment& segment : rules.table->weights[weight].segments) {
-    const Parameter& parameter = rules.table->parameters[segment.parameter];
-    const int64_t begin = std::max(first, segment.offset);
-    const int64_t end = std::min(first + count, segment.offset + parameter.count());
-    for (int64_t at = begin; at < end; at += kBlock) {
-      const int64_t skip = (at - first) * elt_bytes;
-      VisitOutput shifted;
-      if (output.base) shifted.base = output.base + skip;
-      for (int side = 0; side < 2; ++side) {
-        if (output.out[side]) shifted.out[side] = output.out[side] + skip;
-      }
-      visit_block(rules, parameter, at - segment.offset, std::min(kBlock, end - at), base + skip, pending, direction,
-                  shifted);
-    }
-  }
+  for_each_block(
+      *rules.table, weight, first, count, [&](const Parameter& parameter, int64_t index, int64_t before, int64_t size) {
+        const int64_t skip = before * elt_bytes;
+        VisitOutput shifted;
+        if (output.base) shifted.base = output.base + skip;
+        for (int side = 0; side < 2; ++side) {
+          if (output.out[side]) shifted.out[side] = output.out[side] + skip;
+        }
+        Direction there;
+        if (direction) there = *direction;
+        if (there.z) there.z += skip;
+        visit_block(rules, parameter, index, size, base + skip, pending, direction ? &there : nullptr, shifted);
+      });
+}
+
+void write_noise(const FoldRules& rules, int weight, int64_t first, int64_t count, uint64_t seed, uint32_t pair,
+                 std::byte* out) {
+  for_each_block(*rules.table, weight, first, count,
+                 [&](const Parameter& parameter, int64_t index, int64_t before, int64_t size) {
+                   alignas(64) float z_data[kBlock];
+                   const std::span<float> z(z_data, static_cast<size_t>(size));
+                   draw(*rules.settings, {seed, Purpose::direction, pair, parameter.id, 0}, index, z);
+                   from_float(rules.dtype, z, out + before * dtype_bytes(rules.dtype));
+                 });
 }
 
 void round_stochastically(DType dtype, std::span<const uint32_t> bits, std::span<float> values) {

@@ -14,6 +14,7 @@ struct Direction {
   uint64_t seed = 0;
   uint32_t pair = 0;
   float eps = 0;
+  const std::byte* z = nullptr;  // of the elements visited, in the weights' dtype; null: drawn
 };
 
 struct VisitOutput {
@@ -33,9 +34,15 @@ struct FoldRules {
 // pairs a step has n entries. `direction` may be null. Safe to call from several threads on disjoint ranges.
 //
 // fold: w = fmaf(-alpha, z, w * decay) per entry in float32 (decay 1 for biases and norms), one rounding to the dtype
-// after the last; then round(fmaf(+-eps, z, w_t)).
+// after the last; then round(fmaf(+-eps, z, w_t)). With ExecutorSettings::rounded_noise every z, of entries too, is
+// rounded to the dtype first.
 void visit_elements(const FoldRules& rules, int weight, int64_t first, int64_t count, const std::byte* base,
                     std::span<const LogEntry> pending, const Direction* direction, const VisitOutput& output);
+
+// The z of a direction for elements [first, first + count) of a weight, rounded to the dtype: with
+// ExecutorSettings::rounded_noise, what a visit without Direction::z would draw.
+void write_noise(const FoldRules& rules, int weight, int64_t first, int64_t count, uint64_t seed, uint32_t pair,
+                 std::byte* out);
 
 // Rounds to `dtype` up or down with probabilities that make the expectation exact; `bits` is one random word an
 // element. fp32 is left as it is.

@@ -18,17 +18,21 @@ void dispatch_dtype(DType dtype, const F& f) {
   }
 }
 
-// Calls f.operator()<T, distribution, stochastic>(). fp32 never rounds.
+// Calls f.operator()<T, distribution, stochastic, rounded noise>(). fp32 weights never round.
 template <typename F>
 void dispatch(const VisitRules& rules, const F& f) {
   dispatch_dtype(rules.dtype, [&]<typename T>() {
     const bool stochastic = rules.stochastic && rules.dtype != DType::f32;
+    const auto with_noise = [&]<Distribution D, bool kRounded>() {
+      if (stochastic) return f.template operator()<T, D, true, kRounded>();
+      return f.template operator()<T, D, false, kRounded>();
+    };
     if (rules.noise == Distribution::gaussian) {
-      if (stochastic) return f.template operator()<T, Distribution::gaussian, true>();
-      return f.template operator()<T, Distribution::gaussian, false>();
+      if (rules.rounded_noise) return with_noise.template operator()<Distribution::gaussian, true>();
+      return with_noise.template operator()<Distribution::gaussian, false>();
     }
-    if (stochastic) return f.template operator()<T, Distribution::rademacher, true>();
-    return f.template operator()<T, Distribution::rademacher, false>();
+    if (rules.rounded_noise) return with_noise.template operator()<Distribution::rademacher, true>();
+    return with_noise.template operator()<Distribution::rademacher, false>();
   });
 }
 

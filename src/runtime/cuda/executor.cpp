@@ -70,7 +70,7 @@ class CudaExecutor final : public Executor {
       : plan_(plan),
         weights_(weights),
         settings_(settings),
-        rules_{plan.settings.dtype, settings.noise, settings.rounding == Rounding::stochastic},
+        rules_{plan.settings.dtype, settings.noise, settings.rounding == Rounding::stochastic, settings.rounded_noise},
         elt_bytes_(dtype_bytes(plan.settings.dtype)),
         pairs_(std::max(1, plan.settings.pairs)),
         arena_(plan.layout.arena_bytes, "the device arena"),
@@ -79,6 +79,7 @@ class CudaExecutor final : public Executor {
         link_(weights, settings.host, plan.any().program.tiles.size(),
               settings.threads > 0 ? settings.threads : hardware_threads()),
         last_end_(true) {
+    ZO2_ASSERT(settings.rounded_noise == plan.settings.scheme.noise_buffer);
     ZO2_CHECK(!settings.direction_source, UsageError, "directions from elsewhere are for the CPU only");
     for (const Op& op : plan.any().program.ops) {
       ZO2_CHECK(op.kind != OpKind::layer_norm || op.in_cols <= cuda::kMostNormCols, UsageError,
@@ -371,7 +372,7 @@ class CudaExecutor final : public Executor {
   }
 
   int slot_of(const ScheduledOp& scheduled) const {
-    for (const SlotClass* slots : {&plan_.layout.tile_slots, &plan_.layout.vector_slots}) {
+    for (const SlotClass* slots : plan_.layout.slot_classes()) {
       const int64_t offset = scheduled.tile_offset - slots->offset;
       if (scheduled.tile_offset >= 0 && offset >= 0 && offset < slots->count * slots->bytes) {
         return static_cast<int>(offset / slots->bytes);
@@ -418,6 +419,7 @@ class CudaExecutor final : public Executor {
       case OpKind::download: return download(planned, scheduled, input);
       case OpKind::visit:
       case OpKind::fold: visit(planned, scheduled, input); break;
+      case OpKind::noise: noise(planned, op, input); break;
       case OpKind::inputs: inputs(planned, input, slot); break;
       case OpKind::gather: gather(planned, op, input, slot); break;
       case OpKind::layer_norm: layer_norm(planned, op, input); break;
@@ -453,7 +455,19 @@ class CudaExecutor final : public Executor {
 
   cuda::Direction direction(const PlannedPass& planned, const Op& op, const PassInput& input) const {
     const bool present = planned.program.shape.training() && op.kind != OpKind::fold;
-    return {input.seed, static_cast<uint32_t>(op.pair), settings_.eps, present};
+    return {input.seed, static_cast<uint32_t>(op.pair), settings_.eps, present, nullptr};
+  }
+
+  // What a visit goes over; where it reads and writes is left out.
+  cuda::VisitTile describe(const Tile& tile) const {
+    const size_t first = segment_first_[tile.weight];
+    cuda::VisitTile described;
+    described.first_element = tile.first_element();
+    described.count = tile.count();
+    described.segments = segments_.data() + first;
+    described.device_segments = as<cuda::VisitSegment>(device_segments_.data()) + first;
+    described.segment_count = static_cast<int>(plan_.table.weights[tile.weight].segments.size());
+    return described;
   }
 
   void visit(const PlannedPass& planned, const ScheduledOp& scheduled, const PassInput& input) {
@@ -463,19 +477,21 @@ class CudaExecutor final : public Executor {
     if (op.kind == OpKind::fold && !commit) return;
     const int64_t bytes = bytes_of(tile.count());
     std::byte* base = at(scheduled.tile_offset, bytes);
-    const size_t first = segment_first_[tile.weight];
-    cuda::VisitTile visited;
-    visited.first_element = tile.first_element();
-    visited.count = tile.count();
-    visited.segments = segments_.data() + first;
-    visited.device_segments = as<cuda::VisitSegment>(device_segments_.data()) + first;
-    visited.segment_count = static_cast<int>(plan_.table.weights[tile.weight].segments.size());
+    cuda::VisitTile visited = describe(tile);
     visited.base = base;
     if (commit) visited.commit = base;
     for (int side = 0; side < 2; ++side) {
       if (op.out[side] >= 0) visited.out[side] = buffer(planned, op.out[side], bytes);
     }
-    cuda::visit(rules_, visited, pending(tile.weight, input), direction(planned, op, input), compute_);
+    cuda::Direction along = direction(planned, op, input);
+    if (op.in[0] >= 0) along.z = buffer(planned, op.in[0], bytes);
+    cuda::visit(rules_, visited, pending(tile.weight, input), along, compute_);
+  }
+
+  void noise(const PlannedPass& planned, const Op& op, const PassInput& input) {
+    const Tile& tile = planned.program.tiles[op.tile];
+    cuda::write_noise(rules_, describe(tile), input.seed, static_cast<uint32_t>(op.pair),
+                      buffer(planned, op.out[0], bytes_of(tile.count())), compute_);
   }
 
   void inputs(const PlannedPass& planned, const PassInput& input, PassSlot& slot) {

@@ -18,13 +18,15 @@ struct VisitRules {
   DType dtype = DType::f32;
   Distribution noise = Distribution::gaussian;
   bool stochastic = false;
+  bool rounded_noise = false;  // every z is rounded to the dtype before use
 };
 
 struct Direction {
   uint64_t seed = 0;
   uint32_t pair = 0;
   float eps = 0;
-  bool present = false;  // without one, w_t itself goes to the first output
+  bool present = false;          // without one, w_t itself goes to the first output
+  const std::byte* z = nullptr;  // visits with rounded_noise: [count] of the tile, in the dtype; null: drawn
 };
 
 // Elements [offset, offset + count) of a weight hold parameter `id`.
@@ -48,6 +50,11 @@ struct VisitTile {
 
 void visit(const VisitRules& rules, const VisitTile& tile, const PendingEntries& pending, const Direction& direction,
            cudaStream_t stream);
+
+// The direction's z of a tile into out [count], in the dtype: what a visit reads as Direction::z. Only the range and
+// the segments of the tile matter.
+void write_noise(const VisitRules& rules, const VisitTile& tile, uint64_t seed, uint32_t pair, std::byte* out,
+                 cudaStream_t stream);
 
 // Rows of a table. Row r is in the tile r / rows_per_tile: at tiles[that], on the device or in mapped host memory;
 // where that is null the row was packed by the host into packed[token].

@@ -58,6 +58,17 @@ __device__ __forceinline__ void draw(const NoiseKey& key, uint64_t index, float 
   }
 }
 
+// The same, rounded to T where noise is (Scheme::noise_buffer).
+template <typename T, Distribution D, bool kRounded, int N>
+__device__ __forceinline__ void draw_direction(uint64_t seed, uint32_t pair, uint32_t parameter_id, uint64_t index,
+                                               float (&z)[N]) {
+  draw<D, N>({seed, Purpose::direction, pair, parameter_id, 0}, index, z);
+  if constexpr (kRounded) {
+#pragma unroll
+    for (int i = 0; i < N; ++i) z[i] = to_float(from_float<T>(z[i]));
+  }
+}
+
 // Up or down with probabilities that make the expectation exact; see round_stochastically (runtime/cpu/visit.h).
 template <typename T>
 __device__ __forceinline__ float round_stochastically(float value, uint32_t bits) {
@@ -81,7 +92,7 @@ struct FoldParameter {
 };
 
 // w becomes w_t, exactly representable in T. An entry without an update leaves w as it is.
-template <typename T, Distribution D, int N>
+template <typename T, Distribution D, bool kRounded, int N>
 __device__ __forceinline__ void fold(const PendingEntries& pending, const FoldParameter& parameter, bool stochastic,
                                      uint64_t index, float (&w)[N]) {
   float z[N];
@@ -89,7 +100,7 @@ __device__ __forceinline__ void fold(const PendingEntries& pending, const FoldPa
     const DeviceEntry entry = pending.ring[(pending.first + i) % kRingEntries];
     const float decay = parameter.decays ? entry.decay : 1.0f;
     if (entry.alpha == 0.0f && decay == 1.0f) continue;
-    draw<D, N>({entry.seed, Purpose::direction, entry.pair, parameter.id, 0}, index, z);
+    draw_direction<T, D, kRounded, N>(entry.seed, entry.pair, parameter.id, index, z);
 #pragma unroll
     for (int j = 0; j < N; ++j) w[j] = __fmaf_rn(-entry.alpha, z[j], __fmul_rn(w[j], decay));
   }
