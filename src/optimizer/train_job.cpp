@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "optimizer/device_budget.h"
 #include "optimizer/run_folder.h"
 #include "optimizer/textbook_mezo.h"
 #include "runtime/replay.h"
@@ -89,13 +90,25 @@ class Job {
     ZO2_CHECK(!job_.folder || job_.host_weights == HostWeightsKind::exact, UsageError,
               "aliased host weights hold no state to resume from: leave the folder out, or set engine.host_weights: "
               "exact");
-    plan_ = make_plan(job_.config, settings, measured_attention(job_.device, settings.dtype, job_.executor.threads));
+    // On CUDA a bound is on all device memory, so the arena's share of it is found out first.
+    const bool bounded = job_.device == Device::cuda && job_.method == MethodKind::zo2 &&
+                         settings.budget.bytes != ArenaBudget::kSmallest && settings.budget.bytes != ArenaBudget::kAll;
+    const int64_t idle_bytes = bounded ? device_memory_in_use().value_or(0) : 0;
+    const AttentionWorkspace workspace = measured_attention(job_.device, settings.dtype, job_.executor.threads);
+    const ArenaBudget asked = settings.budget;
+    if (bounded) settings.budget.bytes = ArenaBudget::kSmallest;
+    plan_ = make_plan(job_.config, settings, workspace);
+    settings.budget = asked;
     weights_.emplace(plan_.table, settings.dtype, job_.host_weights);
     // Filling touches shared memory in one of its mappings only.
     if (job_.host_weights == HostWeightsKind::aliased) weights_->touch(hardware_threads());
     job_.fill(*weights_);
     report_.initial_weights = weights_hash(*weights_);
     report_.host_bytes = weights_->total_bytes();
+    if (bounded) {
+      settings.budget.bytes = arena_budget(job_, plan_, *weights_, idle_bytes);
+      plan_ = make_plan(job_.config, settings, workspace);
+    }
     if (job_.method == MethodKind::mezo) {
       ZO2_CHECK(!job_.folder, UsageError, "method mezo cannot resume, so it writes no step log: leave the folder out");
       ZO2_CHECK(settings.pairs == 1 && job_.trainer.micro_batches == 1, UsageError,

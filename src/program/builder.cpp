@@ -17,7 +17,13 @@ ProgramBuilder::ProgramBuilder(const ParameterTable& table, const PassShape& sha
                                int64_t num_heads)
     : table_(table) {
   program_.shape = shape;
-  if (shape.tile_bytes == 0) program_.shape.tile_bytes = default_tile_bytes(hidden_size, shape.elt_bytes);
+  if (shape.tile_bytes == 0) {
+    program_.shape.tile_bytes = default_tile_bytes(hidden_size, shape.elt_bytes);
+    for (const Weight& weight : table.weights) {
+      if (shape.tokens() < kComputeBoundTokens || weight.kind != ParameterKind::matrix) continue;
+      program_.shape.tile_bytes = std::max(program_.shape.tile_bytes, kPanelRows * weight.cols * shape.elt_bytes);
+    }
+  }
   program_.num_heads = num_heads;
   const int64_t tokens = shape.tokens();
   program_.token_ids = buffer("token_ids", BufferKind::integers, tokens * 4);

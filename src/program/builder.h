@@ -13,6 +13,11 @@ namespace zo2 {
 // (measured on an H100: a GEMM into a column panel of 1,024 rows or more runs at full speed).
 int64_t default_tile_bytes(int64_t hidden_size, int64_t elt_bytes);
 
+// From so many tokens a pass on, computing takes longer than uploading, and a tile holds at least kPanelRows rows of
+// every matrix: a GEMM into 512 columns reaches two thirds of the rate of one into 1,024 (H100).
+inline constexpr int64_t kComputeBoundTokens = 8192;
+inline constexpr int64_t kPanelRows = 1024;
+
 inline constexpr int64_t kHeadRows = 2048;  // rows of the vocabulary in a tile, at most
 
 // The activations of all branches under one name: id[branch] is an index in Program::buffers.

@@ -39,6 +39,17 @@ TEST(DefaultTile, Is2048RowsBetween16And48MiB) {
   EXPECT_EQ(default_tile_bytes(5120, 4), 40 * kMiB);  // the same rows in float32
 }
 
+TEST(DefaultTile, HoldsAThousandRowsOfTheWidestMatrixWhenAPassIsBoundByComputing) {
+  PassShape shape;
+  shape.seq = 2048;
+  for (int64_t batch : {1, 3, 4, 8}) {
+    shape.batch = batch;
+    const Program program = one_weight(4096, 16384, ParameterKind::matrix, shape, 4096);
+    EXPECT_EQ(program.shape.tile_bytes, batch < 4 ? 16 * kMiB : 32 * kMiB) << batch;
+    EXPECT_EQ(program.tiles.front().rows, batch < 4 ? 512 : 1024) << batch;
+  }
+}
+
 TEST(Builder, TilesCoverEveryWeightExactlyOnce) {
   for (const Toy& toy : all_toys()) {
     const ParameterTable table = toy_table(toy);
