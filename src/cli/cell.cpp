@@ -109,11 +109,9 @@ Json projected_result(const CellRequest& request) {
   const Hardware hardware = read_hardware(experiments_folder() / "hardware" / (name + ".yaml"));
   const ModelConfig model = model_from_config(request.config).config;
   PlanSettings settings = plan_settings_from_config(request.config);
-  const bool bounded = settings.budget.bytes != ArenaBudget::kSmallest && settings.budget.bytes != ArenaBudget::kAll;
-  const int64_t gpu_memory = bounded ? settings.budget.bytes : 0;
   if (config_at(request.config, "method.name") == "resident") settings.budget.bytes = ArenaBudget::kAll;
   ZO2_CHECK(config_at(request.config, "method.name") != "mezo", UsageError, "method mezo has no plan to project from");
-  const Plan plan = plan_for_device(model, settings, gpu_memory, hardware);
+  const Plan plan = plan_for_device(model, settings, gpu_memory_from_config(request.config), hardware);
   const Json projection = project(plan, hardware);
   Json result = make_result(State::projected, request.config_hash);
   for (const char* key : {"parameters", "arena_bytes", "host_bytes", "tokens_per_s", "nvml_projected_bytes"}) {

@@ -69,13 +69,13 @@ PlanSettings plan_settings_from_config(const Json& config) {
   settings.slots = get<int>(config, "engine.slots");
   settings.overlap = get<bool>(config, "engine.overlap");
   settings.writeback_every = get<int64_t>(config, "method.writeback_every");
-  const Json& memory = config_at(config, "engine.gpu_memory");
-  if (memory.is_string()) {
-    settings.budget.bytes = memory == "all" ? ArenaBudget::kAll : ArenaBudget::kSmallest;
-  } else {
-    settings.budget.bytes = memory.get<int64_t>();
-  }
+  if (config_at(config, "engine.gpu_memory") == "all") settings.budget.bytes = ArenaBudget::kAll;
   return settings;
+}
+
+int64_t gpu_memory_from_config(const Json& config) {
+  const Json& memory = config_at(config, "engine.gpu_memory");
+  return memory.is_string() ? 0 : memory.get<int64_t>();
 }
 
 TrainJob job_from_config(const Json& config) {
@@ -87,6 +87,7 @@ TrainJob job_from_config(const Json& config) {
   job.method = parse_method(get<std::string>(config, "method.name"));
   job.device = parse_device(get<std::string>(config, "engine.device"));
   job.plan = plan_settings_from_config(config);
+  job.gpu_memory_bytes = gpu_memory_from_config(config);
   job.executor.eps = static_cast<float>(get<double>(config, "method.eps"));
   job.executor.weight_decay = get<double>(config, "method.weight_decay");
   job.executor.noise = parse_distribution(get<std::string>(config, "method.noise"));

@@ -16,6 +16,9 @@ ModelSource model_from_config(const Json& config);
 // cannot do.
 PlanSettings plan_settings_from_config(const Json& config);
 
+// engine.gpu_memory in bytes; 0 for smallest and all.
+int64_t gpu_memory_from_config(const Json& config);
+
 // A job ready to run, without a folder.
 TrainJob job_from_config(const Json& config);
 

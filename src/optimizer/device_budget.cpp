@@ -36,11 +36,11 @@ int64_t arena_budget(const TrainJob& job, const Plan& smallest, HostWeights& wei
     ZO2_CHECK(used.has_value(), DeviceError, "gpu_memory: NVML does not tell how much device memory is in use");
     outside = *used - idle_bytes - align_up(smallest.layout.arena_bytes, kGranule);
   }
-  const int64_t left = (job.plan.budget.bytes - outside) / kGranule * kGranule;
+  const int64_t left = (job.gpu_memory_bytes - outside) / kGranule * kGranule;
   ZO2_CHECK(left >= smallest.layout.arena_bytes, UsageError,
             "gpu_memory {} is too small: {} lie outside of the arena (context, kernels, libraries, page tables), and the "
             "smallest arena takes {}: give at least {}",
-            format_bytes(job.plan.budget.bytes), format_bytes(outside), format_bytes(smallest.layout.arena_bytes),
+            format_bytes(job.gpu_memory_bytes), format_bytes(outside), format_bytes(smallest.layout.arena_bytes),
             format_bytes(outside + align_up(smallest.layout.arena_bytes, kGranule)));
   return left;
 }

@@ -91,14 +91,10 @@ class Job {
               "aliased host weights hold no state to resume from: leave the folder out, or set engine.host_weights: "
               "exact");
     // On CUDA a bound is on all device memory, so the arena's share of it is found out first.
-    const bool bounded = job_.device == Device::cuda && job_.method == MethodKind::zo2 &&
-                         settings.budget.bytes != ArenaBudget::kSmallest && settings.budget.bytes != ArenaBudget::kAll;
-    const int64_t idle_bytes = bounded ? device_memory_in_use().value_or(0) : 0;
+    const bool bounded = job_.gpu_memory_bytes > 0 && job_.method == MethodKind::zo2;
+    const int64_t idle_bytes = bounded && job_.device == Device::cuda ? device_memory_in_use().value_or(0) : 0;
     const AttentionWorkspace workspace = measured_attention(job_.device, settings.dtype, job_.executor.threads);
-    const ArenaBudget asked = settings.budget;
-    if (bounded) settings.budget.bytes = ArenaBudget::kSmallest;
     plan_ = make_plan(job_.config, settings, workspace);
-    settings.budget = asked;
     weights_.emplace(plan_.table, settings.dtype, job_.host_weights);
     // Filling touches shared memory in one of its mappings only.
     if (job_.host_weights == HostWeightsKind::aliased) weights_->touch(hardware_threads());
@@ -106,7 +102,8 @@ class Job {
     report_.initial_weights = weights_hash(*weights_);
     report_.host_bytes = weights_->total_bytes();
     if (bounded) {
-      settings.budget.bytes = arena_budget(job_, plan_, *weights_, idle_bytes);
+      settings.budget.bytes =
+          job_.device == Device::cpu ? job_.gpu_memory_bytes : arena_budget(job_, plan_, *weights_, idle_bytes);
       plan_ = make_plan(job_.config, settings, workspace);
     }
     if (job_.method == MethodKind::mezo) {

@@ -43,7 +43,7 @@ __global__ void copy_words_kernel(const int32_t* from, int32_t* to, int64_t coun
   if (i < count) to[i] = from[i];
 }
 
-// A block a row. N elements a thread at a time; N is 1 when rows are not whole packs.
+// A block a row. N elements a thread at a time; N is 1 when rows are not whole packs, or the vectors lie at odd places.
 template <typename T, int N>
 __global__ void __launch_bounds__(kThreads)
     layer_norm_kernel(const T* in, const T* gamma, const T* beta, T* out, int cols) {
@@ -74,14 +74,8 @@ __global__ void __launch_bounds__(kThreads)
   }
   const float scale = 1.0f / sqrtf(block_sum(squares, partial) / static_cast<float>(cols) + 1e-5f);
   for (int pack = threadIdx.x; pack < packs; pack += kThreads) {
-    P g;
-    P b;
-    // A packed weight's vectors start at any element: no wide loads of them.
-#pragma unroll
-    for (int i = 0; i < N; ++i) {
-      g.value[i] = gamma[pack * N + i];
-      b.value[i] = beta[pack * N + i];
-    }
+    const P g = reinterpret_cast<const P*>(gamma)[pack];
+    const P b = reinterpret_cast<const P*>(beta)[pack];
     P value;
 #pragma unroll
     for (int i = 0; i < N; ++i) {
@@ -155,6 +149,8 @@ __global__ void entries_kernel(const double* losses, EntryInput input, DeviceEnt
   }
 }
 
+bool aligned(const void* pointer) { return reinterpret_cast<uintptr_t>(pointer) % 16 == 0; }
+
 unsigned blocks_for(int64_t threads) { return static_cast<unsigned>((threads + kThreads - 1) / kThreads); }
 
 }  // namespace
@@ -178,7 +174,7 @@ void layer_norm(DType dtype, const std::byte* in, const std::byte* gamma, const 
           reinterpret_cast<T*>(out), static_cast<int>(cols));
     };
     constexpr int N = 16 / sizeof(T);
-    if (cols % N == 0) {
+    if (cols % N == 0 && aligned(in) && aligned(gamma) && aligned(beta) && aligned(out)) {
       launch(layer_norm_kernel<T, N>);
     } else {
       launch(layer_norm_kernel<T, 1>);

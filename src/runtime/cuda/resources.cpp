@@ -42,7 +42,7 @@ Stream::~Stream() {
 }
 
 Event::Event(bool timing) {
-  ZO2_CUDA_CHECK(cudaEventCreateWithFlags(&event_, timing ? cudaEventDefault : cudaEventDisableTiming));
+  ZO2_CUDA_CHECK(cudaEventCreateWithFlags(&event_, cudaEventBlockingSync | (timing ? 0 : cudaEventDisableTiming)));
 }
 Event::~Event() {
   if (event_ != nullptr) cudaEventDestroy(event_);

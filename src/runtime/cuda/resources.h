@@ -32,6 +32,7 @@ class Stream {
 
 class Event {
  public:
+  // A host that waits for it sleeps rather than spins.
   explicit Event(bool timing = false);
   ~Event();
   Event(Event&& other) noexcept : event_(std::exchange(other.event_, nullptr)) {}

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstring>
 
 #if defined(__AVX2__)
@@ -175,12 +176,14 @@ void Staging::finish() const {
 }
 
 void Staging::wait_until(const uint32_t* word, uint32_t value) const {
-  // Short at first: a piece takes the link half a millisecond.
-  for (int64_t spins = 0; static_cast<int32_t>(load(word) - value) < 0 && !stopping_; ++spins) {
-    if (spins < 20000) {
+  // A short spin, then naps: a piece takes the link half a millisecond, the ring holds several, and cores that spin are
+  // missing to the copies.
+  constexpr int kSpins = 500;
+  for (int spins = 0; static_cast<int32_t>(load(word) - value) < 0 && !stopping_; ++spins) {
+    if (spins < kSpins) {
       relax();
     } else {
-      std::this_thread::yield();
+      std::this_thread::sleep_for(std::chrono::microseconds(10));
     }
   }
 }

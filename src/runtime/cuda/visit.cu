@@ -24,7 +24,7 @@ __device__ __forceinline__ void perturb(float eps, const float (&w)[N], const fl
 
 // 8 elements a thread, all of one parameter; pointers to 16 bytes, first_index and count multiples of 8.
 template <typename T, Distribution D, bool kStochastic, bool kRounded>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 5)
     visit_packs(const T* base, T* commit, T* plus, T* minus, int64_t packs, uint64_t first_index,
                 FoldParameter parameter, PendingEntries pending, Direction direction) {
   constexpr int N = 8;
