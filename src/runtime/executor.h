@@ -29,7 +29,9 @@ struct Batch {
   std::vector<int32_t> targets;  // [labelled], in [0, vocab_size)
 };
 
-// Throws UsageError when the batch is empty, has no label, does not fit the plan, or has an id out of range.
+// Throws UsageError when the batch is empty, has no label, has an id out of range, or does not fit the model or the
+// plan.
+void check_batch(const Batch& batch, int64_t vocab_size, int64_t max_positions);
 void check_batch(const Batch& batch, const Program& program);
 
 // One pass over the weights. A step has several when it accumulates over micro-batches: equal step and seed, ascending
