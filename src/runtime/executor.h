@@ -78,6 +78,9 @@ struct MemoryMeter {
   int64_t library_peak_bytes = 0;  // what libraries took for themselves in one operation, outside the arena
   int64_t pinned_bytes = 0;        // page-locked host memory
   double pin_seconds = 0;          // what locking it took
+  // The peaks of LibTorch's caching allocator: the textbook baseline on CUDA, which has no arena.
+  int64_t allocator_reserved_peak_bytes = 0;   // taken from the driver
+  int64_t allocator_allocated_peak_bytes = 0;  // handed to tensors
 };
 
 class Executor {
