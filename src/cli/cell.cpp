@@ -129,6 +129,9 @@ Json trained_result(const std::filesystem::path& folder, const CellRequest& requ
     if (job.method != MethodKind::mezo) {
       metrics["arena_bytes"] = report.memory.peak_bytes;
       metrics["library_peak_bytes"] = report.memory.library_peak_bytes;
+    } else if (job.device == Device::cuda) {
+      metrics["allocator_reserved_peak_bytes"] = report.memory.allocator_reserved_peak_bytes;
+      metrics["allocator_allocated_peak_bytes"] = report.memory.allocator_allocated_peak_bytes;
     }
   } catch (const DivergedError& error) {
     result["state"] = state_name(State::diverged);
