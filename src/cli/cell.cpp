@@ -147,6 +147,9 @@ Json trained_result(const std::filesystem::path& folder, const CellRequest& requ
       metrics["library_peak_bytes"] = report.memory.library_peak_bytes;
       metrics["host_pinned_bytes"] = report.memory.pinned_bytes;
       metrics["pin_s"] = report.memory.pin_seconds;
+    } else if (job.device == Device::cuda) {
+      metrics["allocator_reserved_peak_bytes"] = report.memory.allocator_reserved_peak_bytes;
+      metrics["allocator_allocated_peak_bytes"] = report.memory.allocator_allocated_peak_bytes;
     }
   } catch (const DivergedError& error) {
     result["state"] = state_name(State::diverged);

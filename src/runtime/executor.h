@@ -29,7 +29,9 @@ struct Batch {
   std::vector<int32_t> targets;  // [labelled], in [0, vocab_size)
 };
 
-// Throws UsageError when the batch is empty, has no label, does not fit the plan, or has an id out of range.
+// Throws UsageError when the batch is empty, has no label, has an id out of range, or does not fit the model or the
+// plan.
+void check_batch(const Batch& batch, int64_t vocab_size, int64_t max_positions);
 void check_batch(const Batch& batch, const Program& program);
 
 // One pass over the weights. A step has several when it accumulates over micro-batches: equal step and seed, ascending
@@ -77,6 +79,9 @@ struct MemoryMeter {
   int64_t library_peak_bytes = 0;  // what libraries took for themselves in one operation, outside the arena
   int64_t pinned_bytes = 0;        // page-locked host memory
   double pin_seconds = 0;          // what locking it took
+  // The peaks of LibTorch's caching allocator: the textbook baseline on CUDA, which has no arena.
+  int64_t allocator_reserved_peak_bytes = 0;   // taken from the driver
+  int64_t allocator_allocated_peak_bytes = 0;  // handed to tensors
 };
 
 class Executor {

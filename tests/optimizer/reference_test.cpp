@@ -40,12 +40,12 @@ class ZerothOrder : public ::testing::Test {
     return settings;
   }
 
-  Plan plan(int64_t writeback_every) const {
+  Plan plan(int64_t writeback_every, Device device = Device::cpu) const {
     PlanSettings settings;
     settings.dtype = DType::f32;
     settings.seq = static_cast<int64_t>(sequence_.input_ids.size());
     settings.writeback_every = writeback_every;
-    return make_plan(config_, settings, measured_cpu_attention(DType::f32, 1));
+    return make_plan(config_, settings, measured_attention(device, DType::f32, 1));
   }
 
   PassInput input(int64_t step, uint64_t seed, double learning_rate) const {
@@ -109,13 +109,14 @@ TEST_F(ZerothOrder, TwoUpdatesWithWeightDecayEqualTheReferenceFoldedAtOnceAndOne
 TEST_F(ZerothOrder, OurNoiseAppliedByPlainLibTorchGivesTheSameLosses) {
   ExecutorSettings own;
   own.threads = 1;
-  const Plan p = plan(1);
+  const Device device = testing::test_device();
+  const Plan p = plan(1, device);
   HostWeights ours(p.table, DType::f32);
   HostWeights theirs(p.table, DType::f32);
   load_weights(ours, Checkpoint::open(folder_));
   load_weights(theirs, Checkpoint::open(folder_));
-  const auto executor = make_cpu_executor(p, ours, own);
-  const auto textbook = make_textbook_mezo(config_, theirs, own);
+  const auto executor = make_executor(device, p, ours, own);
+  const auto textbook = make_textbook_mezo(device, config_, theirs, own);
   executor->start(0, {});
   textbook->start(0, {});
   for (int step = 0; step < 5; ++step) {

@@ -4,9 +4,7 @@
 #include <c10/core/InferenceMode.h>
 #include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAStream.h>
-#include <dlfcn.h>
 
-#include <mutex>
 #include <optional>
 #include <tuple>
 
@@ -55,16 +53,6 @@ class CurrentStream {
 };
 
 }  // namespace
-
-void load_libtorch_cuda() {
-  static std::once_flag loaded;
-  std::call_once(loaded, [] {
-    ZO2_CHECK(::dlopen("libtorch_cuda.so", RTLD_NOW | RTLD_GLOBAL) != nullptr, DeviceError,
-              "cannot load LibTorch's CUDA library: {}", ::dlerror());
-    at::globalContext().lazyInitDevice(at::kCUDA);
-    at::globalContext().setFloat32MatmulPrecision("highest");
-  });
-}
 
 void attention(DType dtype, const std::byte* q, const std::byte* k, const std::byte* v, std::byte* region,
                int64_t region_bytes, int64_t batch, int64_t seq, int64_t heads, int64_t head_dim, cudaStream_t stream) {

@@ -7,11 +7,9 @@
 #include <cstdint>
 
 #include "base/dtype.h"
+#include "runtime/cuda/libtorch.h"  // load_libtorch_cuda comes first
 
 namespace zo2::cuda {
-
-// Loads LibTorch's CUDA library (a second or so, once in a process). Throws DeviceError with the loader's reason.
-void load_libtorch_cuda();
 
 // Causal scaled-dot-product attention. q, k, v and the result are [batch, seq, heads * head_dim]; the result starts at
 // `region`, whose rest LibTorch uses for itself.
