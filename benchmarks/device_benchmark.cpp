@@ -76,7 +76,7 @@ void visit(benchmark::State& state, Distribution noise, bool stochastic) {
 }
 
 void visit_sizes(benchmark::internal::Benchmark* benchmark) {
-  benchmark->ArgNames({"MiB", "pending"})->UseManualTime()->ArgsProduct({{8, 20, 48}, {0, 1, 4, 8}});
+  benchmark->ArgNames({"MiB", "pending"})->UseManualTime()->MinTime(0.05)->ArgsProduct({{8, 20, 48}, {0, 1, 4, 8}});
 }
 BENCHMARK_CAPTURE(visit, gaussian, Distribution::gaussian, false)->Apply(visit_sizes);
 BENCHMARK_CAPTURE(visit, rademacher, Distribution::rademacher, false)->Apply(visit_sizes);
@@ -104,7 +104,7 @@ void gemm(benchmark::State& state, bool relu, bool accumulate) {
 }
 
 void panels(benchmark::internal::Benchmark* benchmark) {
-  benchmark->ArgNames({"tokens", "in", "panel"})->UseManualTime();
+  benchmark->ArgNames({"tokens", "in", "panel"})->UseManualTime()->MinTime(0.05);
   benchmark->ArgsProduct({{2048, 16384}, {4096, 16384}, {512, 1024, 2048, 4096}});
 }
 BENCHMARK_CAPTURE(gemm, relu, true, false)->Apply(panels);

@@ -58,13 +58,28 @@ std::string loss_text(const Record& record) {
   return first && last ? fmt::format("{:.5f} -> {:.5f}", *first, *last) : "-";
 }
 
+std::string ratio_text(const Record& record) {
+  const auto efficiency = record.metric("roofline_efficiency");
+  return efficiency && text_of(record, "method.name") == "zo2" ? fmt::format("{:.3f}", *efficiency) : "-";
+}
+
+// Takes out those of `names` that say nothing in any row: a CPU has no NVML.
+void drop_empty_columns(Table& table, std::initializer_list<std::string_view> names) {
+  for (size_t column = table.columns.size(); column-- > 0;) {
+    const bool optional = std::ranges::find(names, table.columns[column]) != names.end();
+    if (!optional || !std::ranges::all_of(table.rows, [&](const auto& row) { return row[column] == "-"; })) continue;
+    table.columns.erase(table.columns.begin() + static_cast<int64_t>(column));
+    for (auto& row : table.rows) row.erase(row.begin() + static_cast<int64_t>(column));
+  }
+}
+
 Table measured_table(const Report& report) {
   Table table{.title = report.older_records == 0
                            ? "Measured"
                            : fmt::format("Measured ({} records of earlier runs are left out: --all shows them)",
                                          report.older_records),
               .columns = {"cell", "model", "method", "dtype", "batch x seq", "state", "tok/s", "ms/step p50",
-                          "arena MiB", "plan", "host RSS MiB", "loss first -> last"},
+                          "arena MiB", "plan", "NVML MiB", "roofline", "host RSS MiB", "loss first -> last"},
               .rows = {},
               .notes = {}};
   std::set<std::vector<std::string>> shapes;
@@ -77,6 +92,7 @@ Table measured_table(const Report& report) {
     row.insert(row.end(), shape.begin(), shape.end());
     row.insert(row.end(), {std::string(state_name(record.state)), speed_text(cell),
                            number(record.metric("step_ms_p50")), mib(record.metric("arena_bytes")), plan_text(record),
+                           mib(record.metric("nvml_step_peak_bytes")), ratio_text(record),
                            mib(record.metric("host_rss_peak_bytes")), loss_text(record)});
     table.rows.push_back(std::move(row));
     for (const char* name : {"error", "reason"}) {
@@ -89,6 +105,7 @@ Table measured_table(const Report& report) {
       table.notes.push_back(fmt::format("{}: warning: {}", record.request.slug, warning.get<std::string>()));
     }
   }
+  drop_empty_columns(table, {"NVML MiB", "roofline"});
   if (shapes.size() == table.rows.size()) {  // model, method, dtype and shape tell the rows apart: no need for slugs
     table.columns.erase(table.columns.begin());
     for (auto& row : table.rows) row.erase(row.begin());
