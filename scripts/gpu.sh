@@ -16,17 +16,19 @@ shift || true
 stages=("$@")
 ((${#stages[@]})) || stages=(tests sanitizer ballast benchmarks equality memory_table throughput waterfall)
 
+# command_of NAME: sets `command` to the words that start a program.
 if [[ -n "${ZO2_BUNDLE:-}" ]]; then
   bundle=$(cd "$ZO2_BUNDLE" && pwd)
-  program() { "$bundle/run" "$@"; }
+  command_of() { command=("$bundle/run" "$1"); }
   export ZO2_EXPERIMENTS=$bundle/experiments
 else
   source "$root/scripts/setup.sh" || exit 1
   cmake -G Ninja -S "$root" -B "$root/build" -DZO2_TORCH_DIR="$ZO2_TORCH_DIR" -DZO2_CUDA=ON &&
     cmake --build "$root/build" || exit 1
-  program() { "$(find "$root/build" -name "$1" -type f -perm -u+x | head -1)" "${@:2}"; }
+  command_of() { command=("$(find "$root/build" -name "$1" -type f -perm -u+x | head -1)"); }
   export ZO2_EXPERIMENTS=$root/experiments
 fi
+program() { command_of "$1" && "${command[@]}" "${@:2}"; }
 
 tests() {
   program runtime_test --gtest_filter='Cuda*' >"$out/runtime_test.log" 2>&1
@@ -36,27 +38,30 @@ tests() {
   return $code
 }
 
-# Every kernel of ours by the unit tests, and whole training runs on a tiny model. The tool follows children, so that the
-# bundle's wrapper can start the program.
+# Every kernel of ours by the unit tests, and whole training runs on a tiny model. The tool follows children: the bundle's
+# wrapper starts the program.
 sanitizer() {
   command -v compute-sanitizer >/dev/null || { echo "no compute-sanitizer here"; return 1; }
-  local code=0 tool
-  export -f program
-  export bundle root
+  local code=0 tool log
   for tool in memcheck racecheck; do
-    ZO2_TEST_DEVICE=cuda compute-sanitizer --tool "$tool" --target-processes all --error-exitcode 9 bash -c '
-      program runtime_test --gtest_filter="CudaVisit.*:CudaLayers.*-*Products*" &&
-        program optimizer_test --gtest_filter="Device.LossesAgree*:Equality.PostNorm*"' \
-      >"$out/sanitizer_$tool.log" 2>&1 || code=1
-    grep -E "ERROR SUMMARY|RACECHECK SUMMARY|PASSED|FAILED" "$out/sanitizer_$tool.log"
+    log=$out/sanitizer_$tool.log
+    for run in 'runtime_test --gtest_filter=CudaVisit.*:CudaLayers.L*:CudaLayers.E*' \
+      'optimizer_test --gtest_filter=Device.LossesAgree*:Equality.PostNorm*'; do
+      command_of "${run%% *}"
+      ZO2_TEST_DEVICE=cuda timeout 150 compute-sanitizer --tool "$tool" --target-processes all --error-exitcode 9 \
+        "${command[@]}" "${run#* }" || code=1
+    done >"$log" 2>&1
+    grep -E "ERROR SUMMARY|RACECHECK SUMMARY|PASSED|FAILED|Error:" "$log"
   done
   return $code
 }
 
-# All device memory but 1,100 MiB is taken by another process; a bound of that size must hold.
-ballast() { python3 "$root/scripts/ballast.py" 1100 bash -c "$(declare -f program); bundle='${bundle:-}' root='$root'
-  program zo2 train --model opt-1.3b --device cuda --dtype fp16 --seq 512 --steps 6 --gpu-memory '1100 MiB'" 2>&1 |
-  tee "$out/ballast.log"; }
+# Another process takes all device memory but some 1,100 MiB; a run that is bound by what is left must not need more.
+ballast() {
+  command_of zo2
+  python3 "$root/scripts/ballast.py" 1100 "${command[@]}" train --model opt-1.3b --device cuda --dtype fp16 --seq 512 \
+    --steps 6 --gpu-memory '{left} MiB' 2>&1 | tee "$out/ballast.log"
+}
 
 benchmarks() {
   local name

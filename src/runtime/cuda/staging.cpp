@@ -94,10 +94,18 @@ struct Staging::Job {
 };
 
 Staging::Staging(Way way, size_t pieces, int threads)
-    : way_(way), words_(2 * kLine), done_by_cpu_(words_.as<uint32_t>()), shares_(std::max(1, threads)) {
+    : way_(way),
+      pieces_(static_cast<uint32_t>(pieces)),
+      ring_(static_cast<int64_t>(pieces) * kPieceBytes, "the staging ring"),
+      words_(2 * kLine),
+      done_by_cpu_(words_.as<uint32_t>()), 
+      shares_(std::max(1, threads)) {
   done_by_stream_ = done_by_cpu_ + kLine / sizeof(uint32_t);
   *done_by_cpu_ = *done_by_stream_ = 0;
-  for (size_t i = 0; i < pieces; ++i) ring_.emplace_back(kPieceBytes);
+  if (pieces > 0) {
+    ring_.touch(shares_);
+    registered_.emplace(ring_.data(), ring_.size(), "the staging ring");
+  }
   for (int index = 0; index < shares_; ++index) threads_.emplace_back([this, index] { work(index); });
 }
 
@@ -111,19 +119,18 @@ Staging::~Staging() {
 
 void Staging::copy(std::byte* host, std::byte* device, int64_t bytes, const Staging* before, uint32_t count,
                    cudaStream_t stream) {
-  const auto pieces = static_cast<uint32_t>(ring_.size());
   for (int64_t at = 0; at < bytes; at += kPieceBytes) {
     const int64_t part = std::min(kPieceBytes, bytes - at);
     const uint32_t number = enqueued_ + 1;
-    auto* piece = ring_[enqueued_ % pieces].as<std::byte>();
+    std::byte* piece = ring_.data() + enqueued_ % pieces_ * kPieceBytes;
     Job job;
     job.bytes = part;
     if (way_ == Way::up) {
       job.to = piece;
       job.from = host + at;
-      if (number > pieces) {  // the copy out of this piece before
+      if (number > pieces_) {  // the copy out of this piece before
         job.words[0] = done_by_stream_;
-        job.values[0] = number - pieces;
+        job.values[0] = number - pieces_;
       }
       if (before != nullptr) {
         job.words[1] = before->done_by_cpu_;
@@ -139,7 +146,7 @@ void Staging::copy(std::byte* host, std::byte* device, int64_t bytes, const Stag
       job.words[0] = done_by_stream_;
       job.values[0] = number;
       enqueue(std::move(job));
-      if (number > pieces) wait_value(stream, done_by_cpu_, number - pieces);
+      if (number > pieces_) wait_value(stream, done_by_cpu_, number - pieces_);
       ZO2_CUDA_CHECK(cudaMemcpyAsync(piece, device + at, static_cast<size_t>(part), cudaMemcpyDeviceToHost, stream));
       write_value(stream, done_by_stream_, number);
     }
