@@ -233,6 +233,7 @@ class CudaExecutor final : public Executor {
       span.end_ms = static_cast<double>(traced.end.ms_since(traced_.front().begin));
       spans.push_back(span);
     }
+    align_spans(spans);
     return spans;
   }
 
