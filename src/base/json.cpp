@@ -28,7 +28,7 @@ Json read_json(const std::filesystem::path& path) {
   const std::string text{std::istreambuf_iterator<char>(stream), {}};
   try {
     return Json::parse(text);
-  } catch (const Json::parse_error& error) {
+  } catch (const Json::exception& error) {  // a number such as 1e999 is no parse_error
     throw UsageError(fmt::format("{} is not valid JSON: {}", path.string(), error.what()));
   }
 }

@@ -94,10 +94,11 @@ void add_loss_metrics(const std::vector<StepSample>& samples, Json& metrics) {
 // What the trace says about a step, against the copies alone in the same process.
 void add_trace_metrics(const std::filesystem::path& folder, const TrainReport& report, Json& metrics) {
   if (report.trace.empty()) return;
-  write_trace(folder / "trace.json", report.trace);
+  write_trace(folder / kTraceFile, report.trace);
   const Overlap overlap = overlap_of(report.trace);
   metrics["exposed_transfer_fraction"] = overlap.exposed_fraction();
   metrics["busiest_stream_fraction"] = overlap.busiest_fraction();
+  if (report.copies_only_ms == 0) return;  // the CPU has no link to measure
   metrics["copies_only_ms"] = report.copies_only_ms;
   if (metrics.contains("step_ms_mean")) {
     metrics["roofline_efficiency"] = report.copies_only_ms / metrics["step_ms_mean"].get<double>();

@@ -12,6 +12,7 @@ void add_estimate(CLI::App& app, int& exit_code);
 void add_report(CLI::App& app, int& exit_code);
 void add_run(CLI::App& app, int& exit_code);
 void add_score(CLI::App& app, int& exit_code);
+void add_trace(CLI::App& app, int& exit_code);
 void add_train(CLI::App& app, int& exit_code);
 
 }  // namespace zo2

@@ -50,7 +50,8 @@ constexpr Flag kFlags[] = {{"--data", "data.path"},
                            {"--slots", "engine.slots"},
                            {"--overlap", "engine.overlap"},
                            {"--gpu-memory", "engine.gpu_memory"},
-                           {"--threads", "engine.threads"}};
+                           {"--threads", "engine.threads"},
+                           {"--trace", "engine.trace"}};
 
 struct TrainOptions {
   std::string model;
@@ -105,6 +106,8 @@ void train(const TrainOptions& options) {
   TrainJob job = job_from_config(config);
   if (!options.eval_data.empty()) job.evaluation = read_sequences(options.eval_data);
   const bool recorded = !options.out.empty();
+  const bool traced = job.executor.trace.count > 0;
+  ZO2_CHECK(recorded || !traced, UsageError, "--trace writes trace.json into the folder of --out, which is not given");
   if (recorded) {
     std::error_code error;
     std::filesystem::create_directories(options.out, error);
@@ -139,6 +142,15 @@ void train(const TrainOptions& options) {
                     {"arena_bytes", report.memory.peak_bytes},
                     {"arena_planned_bytes", report.memory.planned_bytes},
                     {"config", config}};
+  if (!report.trace.empty()) {
+    write_trace(std::filesystem::path(options.out) / kTraceFile, report.trace);
+  } else if (traced) {
+    spdlog::warn("no {}: {}", kTraceFile,
+                 job.method == MethodKind::mezo
+                     ? "method mezo runs no program that could be traced"
+                     : fmt::format("steps {} to {} were run before this start", job.executor.trace.first,
+                                   job.executor.trace.first + job.executor.trace.count - 1));
+  }
   if (recorded) {
     write_file_atomically(std::filesystem::path(options.out) / "result.json", result.dump(2) + "\n");
   }
@@ -156,7 +168,8 @@ void add_train(CLI::App& app, int& /*exit_code*/) {
   CLI::App* command = app.add_subcommand("train", "Train one model from flags; with --out, resumable");
   command->add_option("--model", options->model, "A Hugging Face folder, or a name such as opt-125m (random weights)")
       ->required();
-  command->add_option("--out", options->out, "Folder for the step log, snapshots, samples.jsonl and result.json");
+  command->add_option("--out", options->out,
+                      "Folder for the step log, snapshots, samples.jsonl, trace.json and result.json");
   command->add_option("--save", options->save, "Folder for the final weights as a Hugging Face checkpoint");
   command->add_option("--eval-data", options->eval_data, "JSON lines of sequences to evaluate");
   command->add_flag("--json", options->json, "Print the result as JSON");

@@ -92,7 +92,7 @@ std::vector<KeySpec> make_schema() {
            "aliased: layers share one block of memory; true device cost, meaningless loss"),
       integer("engine.threads", 0, 0, 4096, "threads", "CPU compute threads; 0: all cores"),
       not_numeric(integer("engine.trace", 0, 0, 1000, "",
-                          "steps before the timed window whose operations are traced (CUDA)")),
+                          "steps before the timed window whose operations are traced, into trace.json")),
       boolean("engine.project", false, "projected|", "forecast the cell instead of running it"),
       not_numeric(text("engine.hardware", "h100-pcie5", {}, "", "experiments/hardware/NAME.yaml, for projections")),
   };

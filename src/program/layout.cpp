@@ -162,6 +162,14 @@ std::vector<int64_t> place_buffers(const Program& program, int64_t& total) {
   return offset;
 }
 
+int Layout::slot_of(int64_t offset) const {
+  for (const SlotClass* slots : slot_classes()) {
+    const int64_t within = offset - slots->offset;
+    if (within >= 0 && within < slots->count * slots->bytes) return static_cast<int>(within / slots->bytes);
+  }
+  return -1;
+}
+
 Layout plan_layout(const ParameterTable& table, const std::vector<const Program*>& programs, int slots,
                    ArenaBudget budget) {
   ZO2_CHECK(slots >= 2, UsageError, "slots: {} is too few; two is the least that lets a copy run beside a visit",

@@ -43,6 +43,8 @@ struct Layout {
 
   std::array<const SlotClass*, 3> slot_classes() const { return {&tile_slots, &vector_slots, &head_slot}; }
   bool resident(int tile) const { return resident_offset[tile] >= 0; }
+  // The slot, within its class, that arena byte `offset` lies in; -1: none (a resident tile, a buffer, no tile at all).
+  int slot_of(int64_t offset) const;
 };
 
 // Lays the programs out together; all must have equal tiles. With a budget in bytes, as many tiles (or whole blocks) as

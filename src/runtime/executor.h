@@ -107,11 +107,12 @@ class Executor {
 
   virtual MemoryMeter memory() const = 0;
 
-  // What ran when, in the steps of settings.trace. Waits for every pass.
+  // What ran when, in the steps of settings.trace; copies that moved nothing are left out. Waits for every pass. Empty
+  // where there is no program (the textbook baseline).
   virtual std::vector<TraceSpan> trace() { return {}; }
 
-  // The mean time of the next `steps` steps' copies alone, with nothing computed: what the link allows at this tile size
-  // and mix of directions. Changes no weight. 0 on the CPU.
+  // The mean time of the next `steps` steps' copies alone, with nothing computed: what the link allows at this tile
+  // size and mix of directions. Changes no weight. 0 on the CPU.
   virtual double copies_only_ms(int /*steps*/) { return 0; }
 };
 

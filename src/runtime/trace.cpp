@@ -4,7 +4,7 @@
 #include <array>
 #include <limits>
 
-#include "base/file.h"
+#include "base/error.h"
 #include "base/json.h"
 
 namespace zo2 {
@@ -47,7 +47,58 @@ double common(const Intervals& a, const Intervals& b) {
   return sum;
 }
 
+OpKind parse_kind(const std::string& name) {
+  for (int kind = 0; kind <= static_cast<int>(OpKind::entry); ++kind) {
+    if (op_name(static_cast<OpKind>(kind)) == name) return static_cast<OpKind>(kind);
+  }
+  throw UsageError(fmt::format("no operation is called '{}'", name));
+}
+
+// Exact: a JSON number with a fraction, or one that does not fit, is no index.
+template <typename Integer>
+Integer integer_at(const Json& object, const char* key, Integer least) {
+  const Json& value = object.at(key);
+  const bool fits = value.is_number_integer() && value >= least && value <= std::numeric_limits<Integer>::max();
+  ZO2_CHECK(fits, UsageError, "{}: expected an integer of at least {}, found {}", key, least, value.dump());
+  return value.get<Integer>();
+}
+
+double microseconds_at(const Json& event, const char* key) {
+  const Json& value = event.at(key);
+  ZO2_CHECK(value.is_number() && value >= 0, UsageError, "{}: expected a time in microseconds, found {}", key,
+            value.dump());
+  return value.get<double>();
+}
+
+// Throws UsageError or Json::exception when the event is none of ours.
+TraceSpan to_span(const Json& event) {
+  const Json& args = event.at("args");
+  const int lane = integer_at<int>(event, "tid", 0);
+  ZO2_CHECK(lane < static_cast<int>(kLanes.size()), UsageError, "tid: there is no lane {}", lane);
+  TraceSpan span;
+  span.kind = parse_kind(event.at("name").get<std::string>());
+  span.stream = static_cast<Stream>(lane);
+  span.step = integer_at<int64_t>(args, "step", 0);
+  if (args.contains("tile")) span.tile = integer_at<int>(args, "tile", 0);
+  if (args.contains("slot")) span.slot = integer_at<int>(args, "slot", 0);
+  if (args.contains("bytes")) span.bytes = integer_at<int64_t>(args, "bytes", 0);
+  const double begin_us = microseconds_at(event, "ts");
+  span.begin_ms = begin_us / 1e3;
+  span.end_ms = (begin_us + microseconds_at(event, "dur")) / 1e3;
+  return span;
+}
+
 }  // namespace
+
+void align_spans(std::vector<TraceSpan>& spans) {
+  if (spans.empty()) return;
+  std::ranges::stable_sort(spans, {}, &TraceSpan::begin_ms);
+  const double first_ms = spans.front().begin_ms;
+  for (TraceSpan& span : spans) {
+    span.begin_ms -= first_ms;
+    span.end_ms -= first_ms;
+  }
+}
 
 void write_trace(const std::filesystem::path& path, const std::vector<TraceSpan>& spans) {
   Json events = Json::array();
@@ -69,6 +120,27 @@ void write_trace(const std::filesystem::path& path, const std::vector<TraceSpan>
                       {"args", std::move(args)}});
   }
   write_file_atomically(path, Json{{"displayTimeUnit", "ms"}, {"traceEvents", std::move(events)}}.dump() + "\n");
+}
+
+std::vector<TraceSpan> read_trace(const std::filesystem::path& path) {
+  const Json trace = read_json(path);
+  ZO2_CHECK(trace.is_object() && trace.contains("traceEvents") && trace["traceEvents"].is_array(), UsageError,
+            "{} is no trace: it has no list of traceEvents", path.string());
+  const Json& events = trace["traceEvents"];
+  std::vector<TraceSpan> spans;
+  for (size_t index = 0; index < events.size(); ++index) {
+    const auto wrong = [&](const char* what) {
+      return UsageError(fmt::format("{} is no trace that zo2 wrote: event {}: {}", path.string(), index, what));
+    };
+    try {
+      if (events[index].at("ph") == "X") spans.push_back(to_span(events[index]));
+    } catch (const UsageError& error) {
+      throw wrong(error.what());
+    } catch (const Json::exception& error) {
+      throw wrong(error.what());
+    }
+  }
+  return spans;
 }
 
 double Overlap::busiest_fraction() const {

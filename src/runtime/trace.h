@@ -1,5 +1,5 @@
 // What ran when: the operations of a few steps with their times on the device, as data. Written for Perfetto and
-// chrome://tracing, and boiled down to overlap figures.
+// chrome://tracing, read back, and boiled down to overlap figures (what `zo2 trace` prints).
 #pragma once
 
 #include <cstdint>
@@ -10,6 +10,8 @@
 #include "program/schedule.h"
 
 namespace zo2 {
+
+inline constexpr const char* kTraceFile = "trace.json";  // in the folder of a run or of a cell's repeat
 
 // Steps [first, first + count) are traced.
 struct TraceWindow {
@@ -29,8 +31,16 @@ struct TraceSpan {
   double end_ms = 0;
 };
 
+// Sorts by begin and makes the times relative to the first begin: streams run ahead of each other, so the operation
+// that is first in the program need not be.
+void align_spans(std::vector<TraceSpan>& spans);
+
 // Chrome's trace event format: one process, one thread a stream, an event a span with tile, slot and bytes.
 void write_trace(const std::filesystem::path& path, const std::vector<TraceSpan>& spans);
+
+// The inverse of write_trace, times to within rounding. Throws IoError when the file cannot be read, UsageError with
+// what is wrong and where when it is torn or no trace of ours.
+std::vector<TraceSpan> read_trace(const std::filesystem::path& path);
 
 // Lengths of unions of intervals, in ms over the whole window.
 struct Overlap {

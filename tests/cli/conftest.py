@@ -20,11 +20,11 @@ def shared():
 
 @pytest.fixture(scope="session")
 def zo2():
-    """Runs the program; returns the completed process. Fails the test when the exit code is not `code`."""
+    """Runs the program; returns the completed process. Fails the test when the exit code is not `code` (None: any)."""
 
     def run(*arguments, code=0, **options):
         done = subprocess.run([str(BINARY), *map(str, arguments)], capture_output=True, text=True, timeout=600, **options)
-        assert done.returncode == code, f"exit {done.returncode}, expected {code}: {done.stdout}{done.stderr}"
+        assert code in (None, done.returncode), f"exit {done.returncode}, expected {code}: {done.stdout}{done.stderr}"
         return done
 
     return run

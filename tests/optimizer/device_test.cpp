@@ -1,6 +1,8 @@
 // What the devices promise each other: the CPU replays what a device committed, and a step makes the host wait nowhere.
 #include <fmt/format.h>
 
+#include <map>
+
 #include "base/error.h"
 #include "optimizer/testing.h"
 #include "runtime/replay.h"
@@ -51,15 +53,51 @@ TEST(Device, TracesTheStepsAskedFor) {
   TrainJob job = tiny_job(tiny_model(), DType::f16, 6);
   job.executor.trace = {2, 2};
   const Trace trace = run(std::move(job));
-  if (test_device() == Device::cpu) GTEST_SKIP() << "skipped: the CPU executor does not trace";
   ASSERT_FALSE(trace.report.trace.empty());
-  int64_t uploads = 0;
+  EXPECT_EQ(trace.report.trace.front().begin_ms, 0);
+  std::map<int64_t, std::map<OpKind, int64_t>> counts;                          // by step
+  std::map<std::pair<int64_t, int>, std::map<OpKind, const TraceSpan*>> tiles;  // by step and tile
   for (const TraceSpan& span : trace.report.trace) {
-    EXPECT_TRUE(span.step == 2 || span.step == 3);
     EXPECT_LE(span.begin_ms, span.end_ms);
-    uploads += span.kind == OpKind::upload;
+    ++counts[span.step][span.kind];
+    if (is_copy(span.kind)) {
+      EXPECT_GT(span.bytes, 0);
+      EXPECT_GE(span.slot, 0);
+    }
+    tiles[{span.step, span.tile}][span.kind] = &span;
   }
-  EXPECT_GT(uploads, 0);
+  ASSERT_EQ(counts.size(), 2U);
+  for (int64_t step : {2, 3}) {
+    SCOPED_TRACE(step);
+    ASSERT_TRUE(counts.contains(step));
+    std::map<OpKind, int64_t>& of = counts[step];
+    // Every tile that is visited moves and, with a commit each step, moves back. The table of positions waits for its
+    // turn: its operations are there, its copies are not.
+    EXPECT_GT(of[OpKind::visit], 0);
+    EXPECT_EQ(of[OpKind::upload], of[OpKind::visit]);
+    EXPECT_EQ(of[OpKind::download], of[OpKind::visit]);
+    EXPECT_EQ(of[OpKind::fold], 1);
+    EXPECT_EQ(of[OpKind::inputs], 1);
+    EXPECT_EQ(of[OpKind::entry], 1);
+  }
+  constexpr double kEventResolutionMs = 2e-3;  // twice that of CUDA's events; the CPU needs none
+  for (auto& [key, of] : tiles) {
+    if (!of.contains(OpKind::visit)) continue;
+    SCOPED_TRACE(fmt::format("step {} tile {}", key.first, key.second));
+    EXPECT_GE(of[OpKind::visit]->begin_ms, of[OpKind::upload]->end_ms - kEventResolutionMs);
+    EXPECT_GE(of[OpKind::download]->begin_ms, of[OpKind::visit]->end_ms - kEventResolutionMs);
+  }
+}
+
+TEST(Device, TracingChangesNoBit) {
+  const auto make = [](int64_t traced) {
+    TrainJob job = tiny_job(tiny_model(), DType::f16, 6);
+    job.executor.trace = {0, traced};
+    return run(std::move(job));
+  };
+  const Trace plain = make(0);
+  EXPECT_TRUE(plain.report.trace.empty());
+  testing::expect_equal(plain, make(6));
 }
 
 #ifdef ZO2_HAVE_CUDA

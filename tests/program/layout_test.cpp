@@ -230,6 +230,27 @@ TEST(Layout, AResidentEmbeddingIsWhatGathersReadAndNothingElse) {
   }
 }
 
+TEST(Layout, ASlotIsFoundByAnyByteInIt) {
+  PassShape shape = toy_shape(1);
+  shape.scheme.full_head = true;
+  Toy toy;
+  toy.layers = 6;
+  const int64_t smallest = ToyPasses(toy, shape, 3, {}).layout.arena_bytes;
+  const Layout layout = ToyPasses(toy, shape, 3, {smallest + 40000}).layout;
+  for (const SlotClass* slots : layout.slot_classes()) {
+    ASSERT_GT(slots->count, 0);
+    for (int slot = 0; slot < slots->count; ++slot) {
+      EXPECT_EQ(layout.slot_of(slots->offset_of(slot)), slot);
+      EXPECT_EQ(layout.slot_of(slots->offset_of(slot + 1) - 1), slot);
+    }
+  }
+  ASSERT_GT(layout.resident_bytes, 0);
+  EXPECT_EQ(layout.slot_of(layout.tile_slots.offset - 1), -1);   // of a resident tile
+  EXPECT_EQ(layout.slot_of(layout.head_slot.offset_of(1)), -1);  // of the buffers
+  EXPECT_EQ(layout.slot_of(-1), -1);
+  EXPECT_EQ(ToyPasses(toy, shape, 3, {ArenaBudget::kAll}).layout.slot_of(0), -1);
+}
+
 // A toy with more and larger tiles than slots, so that a budget has something to choose.
 Toy deep_toy() {
   Toy toy;

@@ -1,9 +1,11 @@
 // The CPU executor: one compute thread and two copy threads, each running its stream's operations of every pass in
 // order and waiting on Progress where the schedule says so.
+#include <chrono>
 #include <condition_variable>
 #include <deque>
 #include <exception>
 #include <mutex>
+#include <optional>
 #include <thread>
 
 #include "base/error.h"
@@ -11,6 +13,7 @@
 #include "runtime/cpu/operations.h"
 #include "runtime/cpu/progress.h"
 #include "runtime/cpu/region_allocator.h"
+#include "runtime/nvtx.h"
 
 namespace zo2 {
 namespace {
@@ -19,6 +22,7 @@ using cpu::Arena;
 using cpu::Operations;
 using cpu::PassAborted;
 using cpu::Progress;
+using Clock = std::chrono::steady_clock;
 
 constexpr int kStreams = 3;
 constexpr int64_t kMaxInFlight = 2;  // passes submitted and not finished: enough to hide the host's work
@@ -112,6 +116,14 @@ class CpuExecutor final : public Executor {
     return meter;
   }
 
+  std::vector<TraceSpan> trace() override {
+    drain();
+    std::vector<TraceSpan> spans;
+    for (const std::vector<TraceSpan>& stream : traced_) spans.insert(spans.end(), stream.begin(), stream.end());
+    align_spans(spans);
+    return spans;
+  }
+
  private:
   void enqueue(Line& line, PassInput input) {
     auto pass = std::make_shared<Pass>(Pass{&line, line.submitted++, std::move(input)});
@@ -165,15 +177,41 @@ class CpuExecutor final : public Executor {
   void run(Stream stream, const Pass& pass) {
     const PlannedPass& planned = *pass.line->planned;
     Progress& progress = pass.line->progress;
+    const bool training = pass.line == training_.get();
+    const bool traced = training && settings_.trace.contains(pass.input.step);
+    std::optional<NvtxRange> step;
+    if (training && stream == Stream::compute) step.emplace("step", static_cast<uint64_t>(pass.input.step));
     const std::vector<ScheduledOp>& ops = planned.schedule.ops;
     for (int at = 0; at < static_cast<int>(ops.size()); ++at) {
       if (ops[at].stream != stream) continue;
       for (const Dependency& after : ops[at].after) {
         if (pass.index >= after.passes_ago) progress.wait(after.op, pass.index - after.passes_ago);
       }
-      operations_.run(planned, ops[at], pass.input);
+      const Op& op = planned.program.ops[ops[at].op];
+      const NvtxRange range(op_name(op.kind).data(), nvtx_payload(op.tile, plan_.layout.slot_of(ops[at].tile_offset)));
+      const double begin_ms = traced ? now_ms() : 0;
+      const bool moved = operations_.run(planned, ops[at], pass.input);
+      // Before the operation counts as done, so that what waits for it begins after its end.
+      if (traced && (moved || !is_copy(op.kind))) record(planned.program, ops[at], pass.input.step, begin_ms);
       progress.complete(at, pass.index);
     }
+  }
+
+  double now_ms() const { return std::chrono::duration<double, std::milli>(Clock::now() - made_).count(); }
+
+  // By the thread of the operation's stream; times are since the executor was made.
+  void record(const Program& program, const ScheduledOp& scheduled, int64_t step, double begin_ms) {
+    const Op& op = program.ops[scheduled.op];
+    TraceSpan span;
+    span.end_ms = now_ms();
+    span.begin_ms = begin_ms;
+    span.kind = op.kind;
+    span.stream = scheduled.stream;
+    span.step = step;
+    span.tile = op.tile;
+    span.slot = plan_.layout.slot_of(scheduled.tile_offset);
+    if (is_copy(op.kind)) span.bytes = program.tiles[op.tile].count() * program.shape.elt_bytes;
+    traced_[static_cast<int>(scheduled.stream)].push_back(span);
   }
 
   void fail(std::exception_ptr failure) {
@@ -198,6 +236,8 @@ class CpuExecutor final : public Executor {
   std::unique_ptr<Line> training_;
   std::unique_ptr<Line> evaluation_;
   int64_t next_step_ = 0;
+  const Clock::time_point made_ = Clock::now();
+  std::vector<TraceSpan> traced_[kStreams];  // each by its stream's thread; read when every pass has ended
 
   std::mutex mutex_;
   std::condition_variable changed_;

@@ -57,24 +57,25 @@ Operations::Operations(const Plan& plan, HostWeights& weights, const ExecutorSet
   for (size_t tile = 0; tile < tiles.size(); ++tile) tiles_of_[tiles[tile].weight].push_back(static_cast<int>(tile));
 }
 
-void Operations::run(const PlannedPass& planned, const ScheduledOp& scheduled, const PassInput& input) {
+bool Operations::run(const PlannedPass& planned, const ScheduledOp& scheduled, const PassInput& input) {
   const Op& op = planned.program.ops[scheduled.op];
   switch (op.kind) {
     case OpKind::upload: return upload(planned, scheduled, input);
     case OpKind::download: return download(planned, scheduled, input);
     case OpKind::visit:
-    case OpKind::fold: return visit(planned, scheduled, input);
-    case OpKind::noise: return noise(planned, op, input);
-    case OpKind::inputs: return inputs(planned, input);
-    case OpKind::gather: return gather(planned, op, input);
-    case OpKind::layer_norm: return layer_norm(planned, op, input);
-    case OpKind::linear: return linear(planned, op, input);
-    case OpKind::attention: return attention(planned, op, input);
-    case OpKind::select_rows: return select_rows(planned, op, input);
-    case OpKind::head: return head(planned, op, input);
-    case OpKind::loss: return loss(planned, op, input);
-    case OpKind::entry: return entry(planned, op, input);
+    case OpKind::fold: visit(planned, scheduled, input); break;
+    case OpKind::noise: noise(planned, op, input); break;
+    case OpKind::inputs: inputs(planned, input); break;
+    case OpKind::gather: gather(planned, op, input); break;
+    case OpKind::layer_norm: layer_norm(planned, op, input); break;
+    case OpKind::linear: linear(planned, op, input); break;
+    case OpKind::attention: attention(planned, op, input); break;
+    case OpKind::select_rows: select_rows(planned, op, input); break;
+    case OpKind::head: head(planned, op, input); break;
+    case OpKind::loss: loss(planned, op, input); break;
+    case OpKind::entry: entry(planned, op, input); break;
   }
+  return false;
 }
 
 bool Operations::commits(int weight, const PassInput& input) const {
@@ -127,17 +128,19 @@ void Operations::copy_resident(bool to_host) {
   });
 }
 
-void Operations::upload(const PlannedPass& planned, const ScheduledOp& scheduled, const PassInput& input) {
+bool Operations::upload(const PlannedPass& planned, const ScheduledOp& scheduled, const PassInput& input) {
   const Tile& tile = planned.program.tiles[planned.program.ops[scheduled.op].tile];
   const bool folded_only = planned.program.ops[scheduled.op + 1].kind == OpKind::fold;
-  if (!folded_only || commits(tile.weight, input)) copy_tile(tile, scheduled.tile_offset, /*to_host=*/false);
+  if (folded_only && !commits(tile.weight, input)) return false;
+  copy_tile(tile, scheduled.tile_offset, /*to_host=*/false);
+  return true;
 }
 
-void Operations::download(const PlannedPass& planned, const ScheduledOp& scheduled, const PassInput& input) {
+bool Operations::download(const PlannedPass& planned, const ScheduledOp& scheduled, const PassInput& input) {
   const Tile& tile = planned.program.tiles[planned.program.ops[scheduled.op].tile];
-  if (planned.program.shape.training() && commits(tile.weight, input)) {
-    copy_tile(tile, scheduled.tile_offset, /*to_host=*/true);
-  }
+  if (!planned.program.shape.training() || !commits(tile.weight, input)) return false;
+  copy_tile(tile, scheduled.tile_offset, /*to_host=*/true);
+  return true;
 }
 
 void Operations::visit(const PlannedPass& planned, const ScheduledOp& scheduled, const PassInput& input) {

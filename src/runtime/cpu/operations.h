@@ -29,8 +29,8 @@ class Operations {
  public:
   Operations(const Plan& plan, HostWeights& weights, const ExecutorSettings& settings, Arena& arena);
 
-  // Runs one operation for one pass. `tile_offset` is where the tile's base is in the arena.
-  void run(const PlannedPass& planned, const ScheduledOp& scheduled, const PassInput& input);
+  // Runs one operation for one pass. Returns whether a copy copied anything; false for what is no copy.
+  bool run(const PlannedPass& planned, const ScheduledOp& scheduled, const PassInput& input);
 
   // Whether the weight of this tile writes its base back in this pass.
   bool commits(int weight, const PassInput& input) const;
@@ -56,8 +56,8 @@ class Operations {
 
   void copy_tile(const Tile& tile, int64_t offset, bool to_host);
   void copy_resident(bool to_host);
-  void upload(const PlannedPass&, const ScheduledOp&, const PassInput&);
-  void download(const PlannedPass&, const ScheduledOp&, const PassInput&);
+  bool upload(const PlannedPass&, const ScheduledOp&, const PassInput&);
+  bool download(const PlannedPass&, const ScheduledOp&, const PassInput&);
   void visit(const PlannedPass&, const ScheduledOp&, const PassInput&);
   void noise(const PlannedPass&, const Op&, const PassInput&);
   void inputs(const PlannedPass&, const PassInput&);

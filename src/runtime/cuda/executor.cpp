@@ -227,12 +227,13 @@ class CudaExecutor final : public Executor {
       span.stream = traced.op->stream;
       span.step = traced.step;
       span.tile = op.tile;
-      span.slot = slot_of(*traced.op);
+      span.slot = plan_.layout.slot_of(traced.op->tile_offset);
       if (is_copy(op.kind)) span.bytes = bytes_of(traced.planned->program.tiles[op.tile].count());
       span.begin_ms = static_cast<double>(traced.begin.ms_since(traced_.front().begin));
       span.end_ms = static_cast<double>(traced.end.ms_since(traced_.front().begin));
       spans.push_back(span);
     }
+    align_spans(spans);
     return spans;
   }
 
@@ -371,16 +372,6 @@ class CudaExecutor final : public Executor {
     return stream == Stream::compute ? compute_ : stream == Stream::upload ? upload_ : download_;
   }
 
-  int slot_of(const ScheduledOp& scheduled) const {
-    for (const SlotClass* slots : plan_.layout.slot_classes()) {
-      const int64_t offset = scheduled.tile_offset - slots->offset;
-      if (scheduled.tile_offset >= 0 && offset >= 0 && offset < slots->count * slots->bytes) {
-        return static_cast<int>(offset / slots->bytes);
-      }
-    }
-    return -1;
-  }
-
   void enqueue(Line& line, const PassInput& input) {
     const PlannedPass& planned = *line.planned;
     PassSlot& slot = slots_[static_cast<size_t>(passes_++) % slots_.size()];
@@ -391,7 +382,8 @@ class CudaExecutor final : public Executor {
     for (size_t index = 0; index < ops.size(); ++index) {
       const ScheduledOp& scheduled = ops[index];
       const Op& op = planned.program.ops[scheduled.op];
-      const NvtxRange range(op_name(op.kind).data(), nvtx_payload(op.tile, slot_of(scheduled)));
+      const NvtxRange range(op_name(op.kind).data(),
+                            nvtx_payload(op.tile, plan_.layout.slot_of(scheduled.tile_offset)));
       cudaStream_t stream = stream_of(scheduled.stream);
       for (const Dependency& after : scheduled.after) {
         if (line.done[after.op] && ops[after.op].stream != scheduled.stream) line.done[after.op]->wait_on(stream);
