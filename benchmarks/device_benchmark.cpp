@@ -147,8 +147,8 @@ void gather(benchmark::State& state, bool packed) {
                  {99, 0, 1e-3f, true}, false, sides, nullptr);
     cuda::synchronize_device();
   }
-  state.counters["bytes/s"] = benchmark::Counter(
-      static_cast<double>(state.iterations() * kTokens * kCols * 2), benchmark::Counter::kIsRate);
+  state.counters["bytes/s"] =
+      benchmark::Counter(static_cast<double>(state.iterations() * kTokens * kCols * 2), benchmark::Counter::kIsRate);
 }
 BENCHMARK_CAPTURE(gather, zero_copy, false)->UseRealTime();
 BENCHMARK_CAPTURE(gather, packed, true)->UseRealTime();

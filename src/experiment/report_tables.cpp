@@ -90,10 +90,10 @@ Table measured_table(const Report& report) {
     shapes.insert(shape);
     std::vector<std::string> row{record.request.slug};
     row.insert(row.end(), shape.begin(), shape.end());
-    row.insert(row.end(), {std::string(state_name(record.state)), speed_text(cell),
-                           number(record.metric("step_ms_p50")), mib(record.metric("arena_bytes")), plan_text(record),
-                           mib(record.metric("nvml_step_peak_bytes")), ratio_text(record),
-                           mib(record.metric("host_rss_peak_bytes")), loss_text(record)});
+    row.insert(row.end(),
+               {std::string(state_name(record.state)), speed_text(cell), number(record.metric("step_ms_p50")),
+                mib(record.metric("arena_bytes")), plan_text(record), mib(record.metric("nvml_step_peak_bytes")),
+                ratio_text(record), mib(record.metric("host_rss_peak_bytes")), loss_text(record)});
     table.rows.push_back(std::move(row));
     for (const char* name : {"error", "reason"}) {
       if (record.result.contains(name)) {

@@ -37,11 +37,12 @@ int64_t arena_budget(const TrainJob& job, const Plan& smallest, HostWeights& wei
     outside = *used - idle_bytes - align_up(smallest.layout.arena_bytes, kGranule);
   }
   const int64_t left = (job.gpu_memory_bytes - outside) / kGranule * kGranule;
-  ZO2_CHECK(left >= smallest.layout.arena_bytes, UsageError,
-            "gpu_memory {} is too small: {} lie outside of the arena (context, kernels, libraries, page tables), and the "
-            "smallest arena takes {}: give at least {}",
-            format_bytes(job.gpu_memory_bytes), format_bytes(outside), format_bytes(smallest.layout.arena_bytes),
-            format_bytes(outside + align_up(smallest.layout.arena_bytes, kGranule)));
+  ZO2_CHECK(
+      left >= smallest.layout.arena_bytes, UsageError,
+      "gpu_memory {} is too small: {} lie outside of the arena (context, kernels, libraries, page tables), and the "
+      "smallest arena takes {}: give at least {}",
+      format_bytes(job.gpu_memory_bytes), format_bytes(outside), format_bytes(smallest.layout.arena_bytes),
+      format_bytes(outside + align_up(smallest.layout.arena_bytes, kGranule)));
   return left;
 }
 

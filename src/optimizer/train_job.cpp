@@ -137,7 +137,8 @@ class Job {
     report_.memory = executor_->memory();
     if (job_.executor.trace.count > 0) {
       report_.trace = executor_->trace();
-      report_.copies_only_ms = executor_->copies_only_ms(static_cast<int>(std::max<int64_t>(2, job_.plan.writeback_every)));
+      report_.copies_only_ms =
+          executor_->copies_only_ms(static_cast<int>(std::max<int64_t>(2, job_.plan.writeback_every)));
     }
     executor_.reset();
     if (job_.method != MethodKind::mezo) {

@@ -28,7 +28,7 @@ struct TrainJob {
   MethodKind method = MethodKind::zo2;
   Device device = Device::cpu;
   HostWeightsKind host_weights = HostWeightsKind::exact;  // aliased: losses and hashes mean nothing, no folder
-  PlanSettings plan;             // batch and seq are set from the data
+  PlanSettings plan;                                      // batch and seq are set from the data
   int64_t gpu_memory_bytes = 0;  // a bound on device memory, on CPU on the arena; 0: plan.budget decides
   ExecutorSettings executor;
   TrainerSettings trainer;

@@ -42,7 +42,9 @@ void write_value(cudaStream_t stream, uint32_t* word, uint32_t value) {
         "cuStreamWriteValue32");
 }
 
-uint32_t load(const uint32_t* word) { return std::atomic_ref(*const_cast<uint32_t*>(word)).load(std::memory_order_acquire); }
+uint32_t load(const uint32_t* word) {
+  return std::atomic_ref(*const_cast<uint32_t*>(word)).load(std::memory_order_acquire);
+}
 
 void relax() {
 #if defined(__x86_64__)
@@ -98,7 +100,7 @@ Staging::Staging(Way way, size_t pieces, int threads)
       pieces_(static_cast<uint32_t>(pieces)),
       ring_(static_cast<int64_t>(pieces) * kPieceBytes, "the staging ring"),
       words_(2 * kLine),
-      done_by_cpu_(words_.as<uint32_t>()), 
+      done_by_cpu_(words_.as<uint32_t>()),
       shares_(std::max(1, threads)) {
   done_by_stream_ = done_by_cpu_ + kLine / sizeof(uint32_t);
   *done_by_cpu_ = *done_by_stream_ = 0;

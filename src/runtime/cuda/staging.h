@@ -67,7 +67,7 @@ class Staging {
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<std::shared_ptr<Job>> jobs_;  // the oldest is number first_ + 1
-  uint32_t first_ = 0;  // jobs that have left the queue
+  uint32_t first_ = 0;                     // jobs that have left the queue
   std::atomic<bool> stopping_ = false;
   int shares_;
   std::vector<std::jthread> threads_;  // last: they use all of the above

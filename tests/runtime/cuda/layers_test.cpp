@@ -166,8 +166,8 @@ TEST_F(CudaLayers, ProductsWithEveryEpilogueAreWithinRoundingOfFloat64) {
       shape.bias = (flags & 1) != 0;
       shape.relu = (flags & 2) != 0;
       shape.accumulate = (flags & 4) != 0;
-      SCOPED_TRACE(fmt::format("{} bias {} relu {} accumulate {}", dtype_name(dtype), shape.bias, shape.relu,
-                               shape.accumulate));
+      SCOPED_TRACE(
+          fmt::format("{} bias {} relu {} accumulate {}", dtype_name(dtype), shape.bias, shape.relu, shape.accumulate));
       const OnDevice out(before);
       gemm.run(shape, device_in.data(), device_weights.data(), shape.bias ? device_bias.data() : nullptr,
                out.data() + kColumn * dtype_bytes(dtype), nullptr);

@@ -46,7 +46,8 @@ class OnDevice {
     ZO2_CUDA_CHECK(cudaMemcpy(data(), bytes.data(), bytes.size(), cudaMemcpyHostToDevice));
   }
   // Filled with 0xa5: a byte that nobody wrote shows.
-  explicit OnDevice(size_t bytes, int64_t offset = 0) : OnDevice(std::vector<std::byte>(bytes, std::byte{0xa5}), offset) {}
+  explicit OnDevice(size_t bytes, int64_t offset = 0)
+      : OnDevice(std::vector<std::byte>(bytes, std::byte{0xa5}), offset) {}
 
   std::byte* data() const { return buffer_.data() + offset_; }
   std::vector<std::byte> read() const {
