@@ -143,6 +143,11 @@ Json trained_result(const std::filesystem::path& folder, const CellRequest& requ
     report = run_train_job(job, observer);
     result["hashes"] = {{"initial_weights", report.initial_weights}, {"final_weights", report.final_weights}};
     metrics["host_bytes"] = report.host_bytes;
+    if (job.host_weights == HostWeightsKind::aliased) {
+      result["warnings"].push_back(
+          "host weights are aliased: losses, hashes and host memory mean nothing; on CUDA with registered memory an "
+          "allocation stands in for the page tables of the aliases");
+    }
     if (job.method != MethodKind::mezo) {
       metrics["arena_bytes"] = report.memory.peak_bytes;
       metrics["library_peak_bytes"] = report.memory.library_peak_bytes;

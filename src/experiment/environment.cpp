@@ -51,15 +51,16 @@ std::string quoted_for_shell(const std::string& text) {
   return quoted + "'";
 }
 
-// The commit of the source tree that the program lies in, "-dirty" behind it when files differ; else what
-// scripts/bundle.sh wrote beside it.
+// What scripts/bundle.sh wrote beside the program; else the commit of the source tree that the program lies in, "-dirty"
+// behind it when files differ.
 std::string git_commit(const fs::path& program) {
-  const std::string git = "git -C " + quoted_for_shell(program.parent_path().string()) + " ";
-  std::string commit = first_line_of(git + "cat-file -e HEAD:src/experiment 2>/dev/null && " + git +
-                                     "describe --always --dirty --abbrev=40 --exclude='*' 2>/dev/null");
-  if (!commit.empty()) return commit;
+  std::string commit;
   std::ifstream bundled(program.parent_path().parent_path() / "commit");
-  return std::getline(bundled, commit) ? commit : "unknown";
+  if (std::getline(bundled, commit)) return commit;
+  const std::string git = "git -C " + quoted_for_shell(program.parent_path().string()) + " ";
+  commit = first_line_of(git + "cat-file -e HEAD:src/experiment 2>/dev/null && " + git +
+                         "describe --always --dirty --abbrev=40 --exclude='*' 2>/dev/null");
+  return commit.empty() ? "unknown" : commit;
 }
 
 std::string compile_flags() {

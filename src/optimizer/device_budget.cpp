@@ -7,7 +7,8 @@
 namespace zo2 {
 namespace {
 
-constexpr int64_t kGranule = 2 * kMiB;  // the driver hands out whole ones
+constexpr int64_t kGranule = 2 * kMiB;       // the driver hands out whole ones
+constexpr int64_t kLargerArena = 4 * kMiB;  // page tables that an arena of many GiB needs and the smallest does not
 
 }  // namespace
 
@@ -36,13 +37,13 @@ int64_t arena_budget(const TrainJob& job, const Plan& smallest, HostWeights& wei
     ZO2_CHECK(used.has_value(), DeviceError, "gpu_memory: NVML does not tell how much device memory is in use");
     outside = *used - idle_bytes - align_up(smallest.layout.arena_bytes, kGranule);
   }
-  const int64_t left = (job.gpu_memory_bytes - outside) / kGranule * kGranule;
+  const int64_t left = (job.gpu_memory_bytes - outside - kLargerArena) / kGranule * kGranule;
   ZO2_CHECK(
       left >= smallest.layout.arena_bytes, UsageError,
       "gpu_memory {} is too small: {} lie outside of the arena (context, kernels, libraries, page tables), and the "
       "smallest arena takes {}: give at least {}",
       format_bytes(job.gpu_memory_bytes), format_bytes(outside), format_bytes(smallest.layout.arena_bytes),
-      format_bytes(outside + align_up(smallest.layout.arena_bytes, kGranule)));
+      format_bytes(outside + kLargerArena + align_up(smallest.layout.arena_bytes, kGranule)));
   return left;
 }
 

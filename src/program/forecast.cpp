@@ -46,8 +46,9 @@ class Costs {
         const Tile& tile = program_.tiles[op.tile];
         const double flops = 2 * tokens * static_cast<double>(tile.count());
         const double rate = hardware_.gemm_tflops * tokens / (tokens + hardware_.gemm_ramp_tokens);
-        const double epilogue_bytes = tokens * static_cast<double>(tile.rows) * (op.kind == OpKind::head ? 8 : 2 * elt);
-        return 2 * launch + flops / (rate * 1e9) + epilogue_bytes / (hardware_.memory_gbps * 1e6);
+        // Bias, ReLU and residual are part of the product; logits are written and read back in float32.
+        const double logits_bytes = op.kind == OpKind::head ? 8 * tokens * static_cast<double>(tile.rows) : 0;
+        return launch + flops / (rate * 1e9) + logits_bytes / (hardware_.memory_gbps * 1e6);
       }
       case OpKind::attention: {
         // Causal: half of the two [seq, seq, head_dim] products of every head.

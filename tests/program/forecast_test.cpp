@@ -161,8 +161,8 @@ TEST(Forecast, LaunchesCountForEveryOperation) {
   const Chain chain(10, 1, true, 1, {ArenaBudget::kAll});
   Hardware hardware = ideal();
   hardware.launch_us = 10;
-  // inputs; per tile a visit and two linears of two launches each.
-  EXPECT_NEAR(chain.at(hardware).step_ms, (1 + 10 * 5) * 0.01, 1e-3);
+  // inputs; per tile a visit and two linears.
+  EXPECT_NEAR(chain.at(hardware).step_ms, (1 + 10 * 3) * 0.01, 1e-3);
 }
 
 TEST(Forecast, FewerCommitsAreFasterWhenTheLinkIsTheLimit) {
