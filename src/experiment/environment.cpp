@@ -51,8 +51,8 @@ std::string quoted_for_shell(const std::string& text) {
   return quoted + "'";
 }
 
-// What scripts/bundle.sh wrote beside the program; else the commit of the source tree that the program lies in, "-dirty"
-// behind it when files differ.
+// What scripts/bundle.sh wrote beside the program; else the commit of the source tree that the program lies in,
+// "-dirty" behind it when files differ.
 std::string git_commit(const fs::path& program) {
   std::string commit;
   std::ifstream bundled(program.parent_path().parent_path() / "commit");

@@ -43,7 +43,7 @@ ZO2_HOST_DEVICE float product(float a, float b) {
 
 // For a = 0 or 2^-60 <= a <= 2^60. On the device the Newton step that __fsqrt_rn does in that range, without its branch
 // for others: a branch keeps the compiler from interleaving several roots. Equal to __fsqrt_rn for every such float
-// (tests/runtime/cuda/visit_test.cpp goes through all).
+// (tests/noise/device_main.cu goes through all).
 ZO2_HOST_DEVICE float square_root(float a) {
 #ifdef __CUDA_ARCH__
   const float inverse = reciprocal_root(fmaxf(a, 0x1p-60F));

@@ -7,7 +7,7 @@
 namespace zo2 {
 namespace {
 
-constexpr int64_t kGranule = 2 * kMiB;       // the driver hands out whole ones
+constexpr int64_t kGranule = 2 * kMiB;      // the driver hands out whole ones
 constexpr int64_t kLargerArena = 4 * kMiB;  // page tables that an arena of many GiB needs and the smallest does not
 
 }  // namespace

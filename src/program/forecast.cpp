@@ -17,7 +17,7 @@ class Costs {
   double copy_bytes(const Op& op, int64_t step) const {
     const Tile& tile = program_.tiles[op.tile];
     if (op.kind == OpKind::download && !commits(tile, step)) return 0;
-    if (op.kind == OpKind::upload && folded_[op.tile] && !commits(tile, step)) return 0;
+    if (op.kind == OpKind::upload && folded_[op.tile] && !commits(tile, step)) return 0;  // left out
     return static_cast<double>(tile.count() * program_.shape.elt_bytes);
   }
 
@@ -62,11 +62,11 @@ class Costs {
     }
   }
 
- private:
   bool commits(const Tile& tile, int64_t step) const {
     return program_.shape.training() && commits_[tile.weight].commits_at(step);
   }
 
+ private:
   double draw_ms(double numbers) const { return numbers / 2 / (hardware_.visit_gparams * 1e6); }
 
   // `reads_noise`: the direction comes from a buffer.
@@ -134,11 +134,12 @@ Forecast forecast(const Program& program, const Schedule& schedule, const std::v
         if (pass >= steps) continue;
         const int at = queue[s][lane.next % queue[s].size()];
         const ScheduledOp& scheduled = schedule.ops[at];
+        const Op& op = program.ops[scheduled.op];
+        const bool left_out = scheduled.rare && !costs.commits(program.tiles[op.tile], kFirstStep + pass);
         const bool ready = std::all_of(scheduled.after.begin(), scheduled.after.end(), [&](const Dependency& after) {
           return done[after.op] > pass - after.passes_ago;
         });
-        if (!ready) continue;
-        const Op& op = program.ops[scheduled.op];
+        if (!ready && !left_out) continue;
         lane.left = s == kCompute ? costs.compute_ms(op, kFirstStep + pass) : costs.copy_bytes(op, kFirstStep + pass);
         if (lane.left > 0) {
           lane.running = true;

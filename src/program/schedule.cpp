@@ -34,6 +34,7 @@ Schedule make_schedule(const Program& program, const Layout& layout, bool overla
   for (size_t unit = 0; unit < units.size(); ++unit) {
     std::fill_n(unit_of.begin() + units[unit].first, units[unit].count, static_cast<int>(unit));
   }
+  const std::vector<bool> folded = folded_tiles(program);
   std::vector<Moves> moves(units.size());
   std::vector<int64_t> tile_offset = layout.resident_offset;
 
@@ -46,7 +47,8 @@ Schedule make_schedule(const Program& program, const Layout& layout, bool overla
     const Op& op = program.ops[index];
     if (is_copy(op.kind) && layout.resident(op.tile)) continue;
     const int at = static_cast<int>(schedule.ops.size());
-    ScheduledOp scheduled{index, stream_of(op.kind), -1, {}};
+    ScheduledOp scheduled{index, stream_of(op.kind), -1, false, {}};
+    scheduled.rare = op.tile >= 0 && folded[op.tile];
     if (op.kind == OpKind::upload) {
       const int unit = unit_of[op.tile];
       Moves& moved = moves[unit];
@@ -92,10 +94,15 @@ Schedule make_schedule(const Program& program, const Layout& layout, bool overla
       case OpKind::upload: {
         const int unit = unit_of[op.tile];
         if (at != moves[unit].first_upload) break;
-        const Moves& before = moves[moves[unit].before];
-        const int passes_ago = moves[unit].wraps ? 1 : 0;
-        wait_for(before.last_visit, passes_ago);
-        wait_for(before.last_download, passes_ago);
+        // The unit before it in the slot; and where that one is left out of most passes, the one before that too.
+        int user = unit;
+        int passes_ago = 0;
+        do {
+          passes_ago += moves[user].wraps ? 1 : 0;
+          user = moves[user].before;
+          wait_for(moves[user].last_visit, passes_ago);
+          wait_for(moves[user].last_download, passes_ago);
+        } while (user != unit && folded[units[user].first]);
         if (moves[unit].before != unit) wait_for(moves[unit].last_download, 1);
         break;
       }

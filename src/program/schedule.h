@@ -27,6 +27,9 @@ struct ScheduledOp {
   int op = 0;  // index in Program::ops
   Stream stream = Stream::compute;
   int64_t tile_offset = -1;  // where the tile's base is in the arena (slot or resident place); -1: no tile
+  // Moves or folds a tile that no visit streams: in a pass in which its weight does not commit it is left out, with its
+  // waits, and counts as done.
+  bool rare = false;
   std::vector<Dependency> after;
 };
 

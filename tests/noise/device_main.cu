@@ -1,5 +1,6 @@
-// philox.h and normal.h on a device: compares a grid's noise with the CPU's to the bit and prints the rate at which a
-// kernel that keeps nothing draws. compilers_test.py compiles it wherever nvcc is, and runs it where a GPU is.
+// philox.h and normal.h on a device: compares a grid's noise with the CPU's to the bit, and every square root that the
+// noise can ask for with the rounded one, and prints the rate at which a kernel that keeps nothing draws.
+// compilers_test.py compiles it wherever nvcc is, and runs it where a GPU is.
 #include <cstdio>
 #include <cstring>
 #include <vector>
@@ -41,6 +42,21 @@ __global__ void draw(zo2::NoiseKey key, int rounds, float* sums) {
   sums[i] = sum;
 }
 
+// Counts the floats from 2^-60 to 2^60, and the zeros, whose root is not __fsqrt_rn's.
+__global__ void check_roots(unsigned long long* different) {
+  constexpr unsigned kFirst = (127u - 60) << 23;
+  constexpr unsigned kLast = (127u + 60) << 23;
+  const auto check = [&](float a) {
+    if (__float_as_uint(zo2::exact::square_root(a)) != __float_as_uint(__fsqrt_rn(a))) atomicAdd(different, 1ULL);
+  };
+  const unsigned thread = blockIdx.x * blockDim.x + threadIdx.x;
+  for (unsigned i = thread; i <= kLast - kFirst; i += gridDim.x * blockDim.x) check(__uint_as_float(kFirst + i));
+  if (thread == 0) {
+    check(0.0F);
+    check(-0.0F);
+  }
+}
+
 }  // namespace
 
 int main() {
@@ -71,6 +87,14 @@ int main() {
     different += std::memcmp(expected, &values[size_t{8} * i], sizeof(expected)) != 0;
   }
   std::printf("%zu of %u blocks differ from the CPU\n", different, kCount);
+
+  unsigned long long* roots = nullptr;
+  if (cudaHostAlloc(reinterpret_cast<void**>(&roots), sizeof(*roots), cudaHostAllocDefault) != cudaSuccess) return 2;
+  *roots = 0;
+  check_roots<<<1024, 256>>>(roots);
+  if (cudaDeviceSynchronize() != cudaSuccess) return 2;
+  std::printf("%llu square roots differ from the rounded ones\n", *roots);
+  different += *roots;
 
   constexpr int kThreads = 132 * 2048 * 8;
   constexpr int kRounds = 1024;

@@ -60,7 +60,7 @@ Operations::Operations(const Plan& plan, HostWeights& weights, const ExecutorSet
 bool Operations::run(const PlannedPass& planned, const ScheduledOp& scheduled, const PassInput& input) {
   const Op& op = planned.program.ops[scheduled.op];
   switch (op.kind) {
-    case OpKind::upload: return upload(planned, scheduled, input);
+    case OpKind::upload: return upload(planned, scheduled);
     case OpKind::download: return download(planned, scheduled, input);
     case OpKind::visit:
     case OpKind::fold: visit(planned, scheduled, input); break;
@@ -128,11 +128,12 @@ void Operations::copy_resident(bool to_host) {
   });
 }
 
-bool Operations::upload(const PlannedPass& planned, const ScheduledOp& scheduled, const PassInput& input) {
-  const Tile& tile = planned.program.tiles[planned.program.ops[scheduled.op].tile];
-  const bool folded_only = planned.program.ops[scheduled.op + 1].kind == OpKind::fold;
-  if (folded_only && !commits(tile.weight, input)) return false;
-  copy_tile(tile, scheduled.tile_offset, /*to_host=*/false);
+bool Operations::left_out(const PlannedPass& planned, const ScheduledOp& scheduled, const PassInput& input) const {
+  return scheduled.rare && !commits(planned.program.tiles[planned.program.ops[scheduled.op].tile].weight, input);
+}
+
+bool Operations::upload(const PlannedPass& planned, const ScheduledOp& scheduled) {
+  copy_tile(planned.program.tiles[planned.program.ops[scheduled.op].tile], scheduled.tile_offset, /*to_host=*/false);
   return true;
 }
 
@@ -148,7 +149,6 @@ void Operations::visit(const PlannedPass& planned, const ScheduledOp& scheduled,
   const Tile& tile = planned.program.tiles[op.tile];
   const bool training = planned.program.shape.training();
   const bool commit = training && op.last_visit && commits(tile.weight, input);
-  if (op.kind == OpKind::fold && !commit) return;
   const int64_t bytes = elements_bytes(tile.count());
   std::byte* base = arena_.at(scheduled.tile_offset, bytes);
   const std::byte* z = op.in[0] >= 0 ? buffer(planned, op.in[0], bytes) : nullptr;

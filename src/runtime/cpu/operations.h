@@ -34,6 +34,8 @@ class Operations {
 
   // Whether the weight of this tile writes its base back in this pass.
   bool commits(int weight, const PassInput& input) const;
+  // Whether the operation has nothing to do in this pass; see ScheduledOp::rare.
+  bool left_out(const PlannedPass& planned, const ScheduledOp& scheduled, const PassInput& input) const;
 
   void start(std::span<const LogEntry> entries);
   const EntryRing& entries() const { return entries_; }
@@ -56,7 +58,7 @@ class Operations {
 
   void copy_tile(const Tile& tile, int64_t offset, bool to_host);
   void copy_resident(bool to_host);
-  bool upload(const PlannedPass&, const ScheduledOp&, const PassInput&);
+  bool upload(const PlannedPass&, const ScheduledOp&);
   bool download(const PlannedPass&, const ScheduledOp&, const PassInput&);
   void visit(const PlannedPass&, const ScheduledOp&, const PassInput&);
   void noise(const PlannedPass&, const Op&, const PassInput&);

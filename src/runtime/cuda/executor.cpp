@@ -194,7 +194,7 @@ class CudaExecutor final : public Executor {
       input.step = next_step_ + step;
       for (size_t index = 0; index < ops.size(); ++index) {
         const ScheduledOp& scheduled = ops[index];
-        if (scheduled.stream == Stream::compute) continue;
+        if (scheduled.stream == Stream::compute || left_out(planned, scheduled, input)) continue;
         const Op& op = planned.program.ops[scheduled.op];
         // A download gives back what its upload brought, before the slot's next upload.
         if (op.kind == OpKind::download) {
@@ -290,7 +290,8 @@ class CudaExecutor final : public Executor {
   template <typename T>
   DeviceBuffer to_device(const std::vector<T>& values, const char* what) const {
     DeviceBuffer buffer(static_cast<int64_t>(values.size() * sizeof(T)), what);
-    ZO2_CUDA_CHECK(cudaMemcpy(buffer.data(), values.data(), values.size() * sizeof(T), cudaMemcpyHostToDevice));
+    ZO2_CUDA_CHECK(cudaMemcpy(buffer.data(), static_cast<const void*>(values.data()), values.size() * sizeof(T),
+                              cudaMemcpyHostToDevice));
     return buffer;
   }
 
@@ -352,6 +353,12 @@ class CudaExecutor final : public Executor {
     return input.pass == 0 && rule.commits_at(input.step) && rule.folded_steps(input.step) < input.step;
   }
 
+  // Whether the operation has nothing to do in this pass; see ScheduledOp::rare. Its event keeps the record of a pass
+  // in which it had.
+  bool left_out(const PlannedPass& planned, const ScheduledOp& scheduled, const PassInput& input) const {
+    return scheduled.rare && !commits(planned.program.tiles[planned.program.ops[scheduled.op].tile].weight, input);
+  }
+
   // Arena memory [offset, offset + bytes).
   std::byte* at(int64_t offset, int64_t bytes) {
     ZO2_ASSERT(offset >= 0 && bytes >= 0 && offset + bytes <= arena_.size());
@@ -381,6 +388,7 @@ class CudaExecutor final : public Executor {
     const std::vector<ScheduledOp>& ops = planned.schedule.ops;
     for (size_t index = 0; index < ops.size(); ++index) {
       const ScheduledOp& scheduled = ops[index];
+      if (left_out(planned, scheduled, input)) continue;
       const Op& op = planned.program.ops[scheduled.op];
       const NvtxRange range(op_name(op.kind).data(),
                             nvtx_payload(op.tile, plan_.layout.slot_of(scheduled.tile_offset)));
@@ -407,7 +415,7 @@ class CudaExecutor final : public Executor {
   bool run(const PlannedPass& planned, const ScheduledOp& scheduled, const PassInput& input, PassSlot& slot) {
     const Op& op = planned.program.ops[scheduled.op];
     switch (op.kind) {
-      case OpKind::upload: return upload(planned, scheduled, input);
+      case OpKind::upload: return upload(planned, scheduled);
       case OpKind::download: return download(planned, scheduled, input);
       case OpKind::visit:
       case OpKind::fold: visit(planned, scheduled, input); break;
@@ -425,11 +433,9 @@ class CudaExecutor final : public Executor {
     return false;
   }
 
-  bool upload(const PlannedPass& planned, const ScheduledOp& scheduled, const PassInput& input) {
+  bool upload(const PlannedPass& planned, const ScheduledOp& scheduled) {
     const int index = planned.program.ops[scheduled.op].tile;
     const Tile& tile = planned.program.tiles[index];
-    const bool folded_only = planned.program.ops[scheduled.op + 1].kind == OpKind::fold;
-    if (folded_only && !commits(tile.weight, input)) return false;
     const int64_t bytes = bytes_of(tile.count());
     link_.upload(index, tile.weight, bytes_of(tile.first_element()), at(scheduled.tile_offset, bytes), bytes, upload_);
     return true;
@@ -466,7 +472,6 @@ class CudaExecutor final : public Executor {
     const Op& op = planned.program.ops[scheduled.op];
     const Tile& tile = planned.program.tiles[op.tile];
     const bool commit = planned.program.shape.training() && op.last_visit && commits(tile.weight, input);
-    if (op.kind == OpKind::fold && !commit) return;
     const int64_t bytes = bytes_of(tile.count());
     std::byte* base = at(scheduled.tile_offset, bytes);
     cuda::VisitTile visited = describe(tile);

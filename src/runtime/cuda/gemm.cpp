@@ -60,7 +60,8 @@ Gemm::Planned& Gemm::planned(const GemmShape& shape) {
   const cudaDataType_t out_type = shape.float_out ? CUDA_R_32F : type;
   ZO2_CUBLAS_CHECK(cublasLtMatmulDescCreate(&plan.operation, CUBLAS_COMPUTE_32F, CUDA_R_32F));
   const auto set = [&](cublasLtMatmulDescAttributes_t attribute, const auto& value) {
-    ZO2_CUBLAS_CHECK(cublasLtMatmulDescSetAttribute(plan.operation, attribute, &value, sizeof(value)));
+    ZO2_CUBLAS_CHECK(
+        cublasLtMatmulDescSetAttribute(plan.operation, attribute, static_cast<const void*>(&value), sizeof(value)));
   };
   const cublasOperation_t transposed = CUBLAS_OP_T;
   set(CUBLASLT_MATMUL_DESC_TRANSA, transposed);
@@ -108,8 +109,8 @@ void Gemm::run(const GemmShape& shape, const std::byte* in, const std::byte* wei
                std::byte* out, cudaStream_t stream) {
   Planned& plan = planned(shape);
   if (shape.bias) {
-    ZO2_CUBLAS_CHECK(
-        cublasLtMatmulDescSetAttribute(plan.operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof(bias)));
+    ZO2_CUBLAS_CHECK(cublasLtMatmulDescSetAttribute(plan.operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER,
+                                                    static_cast<const void*>(&bias), sizeof(bias)));
   }
   const float one = 1.0f;
   const float beta = shape.accumulate ? 1.0f : 0.0f;

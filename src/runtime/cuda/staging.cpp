@@ -102,7 +102,7 @@ Staging::Staging(Way way, size_t pieces, int threads)
       words_(2 * kLine),
       done_by_cpu_(words_.as<uint32_t>()),
       shares_(std::max(1, threads)) {
-  done_by_stream_ = done_by_cpu_ + kLine / sizeof(uint32_t);
+  done_by_stream_ = reinterpret_cast<uint32_t*>(words_.as() + kLine);
   *done_by_cpu_ = *done_by_stream_ = 0;
   if (pieces > 0) {
     ring_.touch(shares_);
