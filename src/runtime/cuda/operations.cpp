@@ -1,0 +1,391 @@
+#include "runtime/cuda/operations.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "runtime/cuda/attention.h"
+#include "store/parallel.h"
+
+namespace zo2::cuda {
+namespace {
+
+template <typename T>
+T* as(std::byte* data) {
+  return reinterpret_cast<T*>(data);
+}
+
+int64_t tokens_of(const PassInput& input) { return input.batch.batch * input.batch.seq; }
+
+int64_t rows_of(const Op& op, const PassInput& input) {
+  return op.extent == Extent::tokens ? tokens_of(input) : static_cast<int64_t>(input.batch.rows.size());
+}
+
+template <typename T>
+DeviceBuffer to_device(const std::vector<T>& values, const char* what) {
+  DeviceBuffer buffer(static_cast<int64_t>(values.size() * sizeof(T)), what);
+  ZO2_CUDA_CHECK(cudaMemcpy(buffer.data(), static_cast<const void*>(values.data()), values.size() * sizeof(T),
+                            cudaMemcpyHostToDevice));
+  return buffer;
+}
+
+}  // namespace
+
+Operations::Operations(const Plan& plan, HostWeights& weights, const ExecutorSettings& settings)
+    : plan_(plan),
+      weights_(weights),
+      settings_(settings),
+      rules_{plan.settings.dtype, settings.noise, settings.rounding == Rounding::stochastic, settings.rounded_noise},
+      elt_bytes_(dtype_bytes(plan.settings.dtype)),
+      pairs_(std::max(1, plan.settings.pairs)),
+      arena_(plan.layout.arena_bytes, "the device arena"),
+      ring_(kRingEntries * sizeof(DeviceEntry), "the ring of log entries"),
+      results_(kStepsInFlight * pairs_ * static_cast<int64_t>(sizeof(EntryResult))),
+      link_(weights, settings.host, plan.any().program.tiles.size(),
+            settings.threads > 0 ? settings.threads : hardware_threads()) {
+  ZO2_ASSERT(settings.rounded_noise == plan.settings.scheme.noise_buffer);
+  for (const Op& op : plan.any().program.ops) {
+    ZO2_CHECK(op.kind != OpKind::layer_norm || op.in_cols <= kMostNormCols, UsageError,
+              "hidden size {} is beyond the {} that the CUDA layer norm can hold", op.in_cols, kMostNormCols);
+  }
+  describe_weights();
+}
+
+void Operations::start(int64_t next_step, std::span<const LogEntry> entries) {
+  const size_t keep = std::min(entries.size(), static_cast<size_t>(2 * kMaxPendingEntries + pairs_));
+  std::vector<DeviceEntry> ring(kRingEntries);
+  for (const LogEntry& entry : entries.last(keep)) {
+    ring[(ring_position(entry.step) + entry.pair) % kRingEntries] = {entry.seed, entry.alpha, entry.decay, entry.step,
+                                                                     entry.pair};
+  }
+  ZO2_CUDA_CHECK(cudaMemcpy(ring_.data(), ring.data(), ring.size() * sizeof(DeviceEntry), cudaMemcpyHostToDevice));
+  oldest_entry_ = entries.empty() ? next_step : static_cast<int64_t>(entries.last(keep).front().step);
+  copy_resident(/*to_host=*/false);
+}
+
+cudaStream_t Operations::stream_of(zo2::Stream stream) const {
+  return stream == zo2::Stream::compute ? compute_ : stream == zo2::Stream::upload ? upload_ : download_;
+}
+
+EntryResult* Operations::results(int64_t step) const {
+  return results_.as<EntryResult>() + step % kStepsInFlight * pairs_;
+}
+
+void Operations::describe_weights() {
+  const Program& program = plan_.any().program;
+  segment_first_.assign(plan_.table.weights.size(), 0);
+  for (size_t weight = 0; weight < plan_.table.weights.size(); ++weight) {
+    segment_first_[weight] = segments_.size();
+    for (const Segment& segment : plan_.table.weights[weight].segments) {
+      const Parameter& parameter = plan_.table.parameters[segment.parameter];
+      segments_.push_back({segment.offset, parameter.count(), parameter.id, parameter.decays()});
+    }
+  }
+  device_segments_ = to_device(segments_, "descriptions of parameters");
+  tables_.resize(plan_.table.weights.size());
+  for (size_t tile = 0; tile < program.tiles.size(); ++tile) {
+    const Tile& held = program.tiles[tile];
+    const bool resident = plan_.layout.resident(static_cast<int>(tile));
+    Table& table = tables_[held.weight];
+    table.last_tile = static_cast<int>(tile);
+    if (table.tiles.empty()) table.rows_per_tile = held.rows;
+    const std::byte* mapped = link_.mapped(held.weight);
+    table.tiles.push_back(resident            ? arena_.data() + plan_.layout.resident_offset[tile]
+                          : mapped != nullptr ? mapped + bytes_of(held.first_element())
+                                              : nullptr);
+    table.all_reachable = table.all_reachable && table.tiles.back() != nullptr;
+  }
+  for (const Op& op : program.ops) {
+    if (op.kind != OpKind::gather) continue;
+    Table& table = tables_[op.weight];
+    if (table.device.size() == 0) table.device = to_device(table.tiles, "places of table rows");
+  }
+}
+
+PassMemory Operations::make_pass_memory() const {
+  int64_t tokens = 0;
+  std::vector<int64_t> packed_bytes;
+  for (const auto* pass : {&plan_.training, &plan_.evaluation}) {
+    if (!pass->has_value()) continue;
+    const Program& program = (*pass)->program;
+    tokens = std::max(tokens, program.shape.tokens());
+    size_t gathers = 0;
+    for (const Op& op : program.ops) {
+      if (op.kind != OpKind::gather) continue;
+      if (gathers == packed_bytes.size()) packed_bytes.push_back(0);
+      if (!tables_[op.weight].all_reachable) {
+        packed_bytes[gathers] = std::max(packed_bytes[gathers], bytes_of(program.shape.tokens() * op.out_cols));
+      }
+      ++gathers;
+    }
+  }
+  PassMemory memory;
+  memory.words = PinnedBuffer(3 * tokens * 4);
+  for (int64_t bytes : packed_bytes) memory.packed.emplace_back(bytes);
+  return memory;
+}
+
+void Operations::copy_resident(bool to_host) {
+  const std::vector<Tile>& tiles = plan_.any().program.tiles;
+  for (size_t tile = 0; tile < tiles.size(); ++tile) {
+    const int64_t offset = plan_.layout.resident_offset[tile];
+    if (offset < 0) continue;
+    const int64_t bytes = bytes_of(tiles[tile].count());
+    std::byte* device = at(offset, bytes);
+    std::byte* host = weights_.data(tiles[tile].weight) + bytes_of(tiles[tile].first_element());
+    ZO2_CUDA_CHECK(cudaMemcpyAsync(to_host ? host : device, to_host ? device : host, static_cast<size_t>(bytes),
+                                   to_host ? cudaMemcpyDeviceToHost : cudaMemcpyHostToDevice, compute_));
+  }
+  cuda::synchronize_device();
+}
+
+std::byte* Operations::at(int64_t offset, int64_t bytes) {
+  ZO2_ASSERT(offset >= 0 && bytes >= 0 && offset + bytes <= arena_.size());
+  peak_bytes_ = std::max(peak_bytes_, offset + bytes);
+  return arena_.data() + offset;
+}
+
+std::byte* Operations::buffer(const PlannedPass& planned, int index, int64_t bytes) {
+  ZO2_ASSERT(bytes <= planned.program.buffers[index].bytes);
+  return at(plan_.layout.buffer_offset[planned.layout_index][index], bytes);
+}
+
+std::byte* Operations::whole(const PlannedPass& planned, int index) {
+  return buffer(planned, index, planned.program.buffers[index].bytes);
+}
+
+uint32_t Operations::ring_position(int64_t step) const { return static_cast<uint32_t>(step * pairs_ % kRingEntries); }
+
+PendingEntries Operations::pending(int weight, const PassInput& input) const {
+  const int64_t first = plan_.commits[weight].folded_steps(input.step, input.pass);
+  if (first >= input.step) return {as<DeviceEntry>(ring_.data()), 0, 0};
+  ZO2_ASSERT(first >= oldest_entry_);
+  return {as<DeviceEntry>(ring_.data()), ring_position(first), static_cast<uint32_t>((input.step - first) * pairs_)};
+}
+
+bool Operations::commits(int weight, const PassInput& input) const {
+  const CommitRule& rule = plan_.commits[weight];
+  return input.pass == 0 && rule.commits_at(input.step) && rule.folded_steps(input.step) < input.step;
+}
+
+bool Operations::left_out(const PlannedPass& planned, const ScheduledOp& scheduled, const PassInput& input) const {
+  return scheduled.rare && !commits(planned.program.tiles[planned.program.ops[scheduled.op].tile].weight, input);
+}
+
+bool Operations::run(const PlannedPass& planned, const ScheduledOp& scheduled, const PassInput& input,
+                     PassMemory& memory) {
+  const Op& op = planned.program.ops[scheduled.op];
+  switch (op.kind) {
+    case OpKind::upload: return upload(planned, scheduled);
+    case OpKind::download: return download(planned, scheduled, input);
+    case OpKind::visit:
+    case OpKind::fold: visit(planned, scheduled, input); break;
+    case OpKind::noise: noise(planned, op, input); break;
+    case OpKind::inputs: inputs(planned, input, memory); break;
+    case OpKind::gather: gather(planned, op, input, memory); break;
+    case OpKind::layer_norm: layer_norm(planned, op, input); break;
+    case OpKind::linear: linear(planned, op, input); break;
+    case OpKind::attention: attention(planned, op, input); break;
+    case OpKind::select_rows: select_rows(planned, op, input); break;
+    case OpKind::head: head(planned, op, input); break;
+    case OpKind::loss: loss(planned, op, input); break;
+    case OpKind::entry: entry(planned, op, input); break;
+  }
+  return false;
+}
+
+bool Operations::upload(const PlannedPass& planned, const ScheduledOp& scheduled) {
+  const int index = planned.program.ops[scheduled.op].tile;
+  const Tile& tile = planned.program.tiles[index];
+  const int64_t bytes = bytes_of(tile.count());
+  link_.upload(index, tile.weight, bytes_of(tile.first_element()), at(scheduled.tile_offset, bytes), bytes, upload_);
+  return true;
+}
+
+bool Operations::download(const PlannedPass& planned, const ScheduledOp& scheduled, const PassInput& input) {
+  const int index = planned.program.ops[scheduled.op].tile;
+  const Tile& tile = planned.program.tiles[index];
+  if (!planned.program.shape.training() || !commits(tile.weight, input)) return false;
+  const int64_t bytes = bytes_of(tile.count());
+  link_.download(index, tile.weight, bytes_of(tile.first_element()), at(scheduled.tile_offset, bytes), bytes,
+                 download_);
+  return true;
+}
+
+cuda::Direction Operations::direction(const PlannedPass& planned, const Op& op, const PassInput& input) const {
+  const bool present = planned.program.shape.training() && op.kind != OpKind::fold;
+  return {input.seed, static_cast<uint32_t>(op.pair), settings_.eps, present, nullptr};
+}
+
+cuda::VisitTile Operations::describe(const Tile& tile) const {
+  const size_t first = segment_first_[tile.weight];
+  cuda::VisitTile described;
+  described.first_element = tile.first_element();
+  described.count = tile.count();
+  described.segments = segments_.data() + first;
+  described.device_segments = as<cuda::VisitSegment>(device_segments_.data()) + first;
+  described.segment_count = static_cast<int>(plan_.table.weights[tile.weight].segments.size());
+  return described;
+}
+
+void Operations::visit(const PlannedPass& planned, const ScheduledOp& scheduled, const PassInput& input) {
+  const Op& op = planned.program.ops[scheduled.op];
+  const Tile& tile = planned.program.tiles[op.tile];
+  const bool commit = planned.program.shape.training() && op.last_visit && commits(tile.weight, input);
+  const int64_t bytes = bytes_of(tile.count());
+  std::byte* base = at(scheduled.tile_offset, bytes);
+  cuda::VisitTile visited = describe(tile);
+  visited.base = base;
+  if (commit) visited.commit = base;
+  for (int side = 0; side < 2; ++side) {
+    if (op.out[side] >= 0) visited.out[side] = buffer(planned, op.out[side], bytes);
+  }
+  cuda::Direction along = direction(planned, op, input);
+  if (op.in[0] >= 0) along.z = buffer(planned, op.in[0], bytes);
+  cuda::visit(rules_, visited, pending(tile.weight, input), along, compute_);
+}
+
+void Operations::noise(const PlannedPass& planned, const Op& op, const PassInput& input) {
+  const Tile& tile = planned.program.tiles[op.tile];
+  cuda::write_noise(rules_, describe(tile), input.seed, static_cast<uint32_t>(op.pair),
+                    buffer(planned, op.out[0], bytes_of(tile.count())), compute_);
+}
+
+void Operations::inputs(const PlannedPass& planned, const PassInput& input, PassMemory& memory) {
+  const Program& program = planned.program;
+  gathers_ = 0;
+  auto* words = memory.words.as<int32_t>();
+  const auto copy = [&](int index, const std::vector<int32_t>& values) {
+    std::copy(values.begin(), values.end(), words);
+    const auto count = static_cast<int64_t>(values.size());
+    cuda::copy_words(words, as<int32_t>(buffer(planned, index, count * 4)), count, compute_);
+    words += count;
+  };
+  copy(program.token_ids, input.batch.tokens);
+  copy(program.labelled_rows, input.batch.rows);
+  copy(program.targets, input.batch.targets);
+  if (input.pass == 0) {
+    step_tokens_ = 0;
+    const int64_t bytes = program.buffers[program.losses].bytes;
+    ZO2_CUDA_CHECK(cudaMemsetAsync(buffer(planned, program.losses, bytes), 0, static_cast<size_t>(bytes), compute_));
+  }
+  step_tokens_ += static_cast<int64_t>(input.batch.rows.size());
+}
+
+void Operations::gather(const PlannedPass& planned, const Op& op, const PassInput& input, PassMemory& memory) {
+  const Table& table = tables_[op.weight];
+  const int64_t tokens = tokens_of(input);
+  const int64_t seq = input.batch.seq;
+  PinnedBuffer& packed = memory.packed[gathers_++];
+  if (!table.all_reachable) {
+    std::vector<const std::byte*> rows(static_cast<size_t>(tokens));
+    for (int64_t token = 0; token < tokens; ++token) {
+      const int64_t row = op.index == GatherIndex::tokens ? input.batch.tokens[static_cast<size_t>(token)]
+                                                          : token % seq + op.index_offset;
+      const bool reachable = table.tiles[static_cast<size_t>(row / table.rows_per_tile)] != nullptr;
+      rows[static_cast<size_t>(token)] = reachable ? nullptr : weights_.data(op.weight) + bytes_of(row * op.out_cols);
+    }
+    link_.pack(std::move(rows), bytes_of(op.out_cols), packed.as(), table.last_tile, compute_);
+  }
+  cuda::GatherTable gathered;
+  gathered.tiles = as<const std::byte*>(table.device.data());
+  gathered.packed = packed.as();
+  gathered.rows_per_tile = table.rows_per_tile;
+  gathered.cols = op.out_cols;
+  gathered.parameter_id = segments_[segment_first_[op.weight]].id;
+  std::byte* out[2] = {nullptr, nullptr};
+  for (int side = 0; side < planned.program.shape.sides(); ++side) {
+    out[side] = buffer(planned, op.out[side], bytes_of(tokens * op.out_cols));
+  }
+  const int32_t* ids = op.in[0] >= 0 ? as<int32_t>(buffer(planned, op.in[0], tokens * 4)) : nullptr;
+  cuda::gather(rules_, gathered, ids, op.index_offset, seq, tokens, pending(op.weight, input),
+               direction(planned, op, input), op.accumulate, out, compute_);
+}
+
+void Operations::layer_norm(const PlannedPass& planned, const Op& op, const PassInput& input) {
+  const int64_t rows = rows_of(op, input);
+  const int64_t bytes = bytes_of(rows * op.in_cols);
+  const std::byte* vectors = whole(planned, op.vectors);
+  cuda::layer_norm(rules_.dtype, buffer(planned, op.in[0], bytes), vectors + bytes_of(op.vector_offset[0]),
+                   vectors + bytes_of(op.vector_offset[1]), buffer(planned, op.out[0], bytes), rows, op.in_cols,
+                   compute_);
+}
+
+void Operations::linear(const PlannedPass& planned, const Op& op, const PassInput& input) {
+  const Tile& tile = planned.program.tiles[op.tile];
+  const int64_t rows = rows_of(op, input);
+  cuda::GemmShape shape;
+  shape.dtype = rules_.dtype;
+  shape.rows = rows;
+  shape.in_cols = op.in_cols;
+  shape.out_cols = tile.rows;
+  shape.stride = op.out_cols;
+  shape.column = tile.first_row;
+  shape.bias = op.vectors >= 0;
+  shape.relu = op.relu;
+  shape.accumulate = op.accumulate;
+  const std::byte* bias =
+      shape.bias ? whole(planned, op.vectors) + bytes_of(op.vector_offset[0] + tile.first_row) : nullptr;
+  gemm_.run(shape, buffer(planned, op.in[0], bytes_of(rows * op.in_cols)),
+            buffer(planned, op.weights, bytes_of(tile.count())), bias,
+            buffer(planned, op.out[0], bytes_of(rows * op.out_cols)) + bytes_of(tile.first_row), compute_);
+}
+
+void Operations::attention(const PlannedPass& planned, const Op& op, const PassInput& input) {
+  const Program& program = planned.program;
+  const int64_t bytes = bytes_of(tokens_of(input) * op.in_cols);
+  const std::byte* qkv[3];
+  for (int i = 0; i < 3; ++i) qkv[i] = buffer(planned, op.in[i], bytes);
+  cuda::attention(rules_.dtype, qkv[0], qkv[1], qkv[2], whole(planned, op.out[0]), program.buffers[op.out[0]].bytes,
+                  input.batch.batch, input.batch.seq, program.num_heads, op.in_cols / program.num_heads, compute_);
+}
+
+void Operations::select_rows(const PlannedPass& planned, const Op& op, const PassInput& input) {
+  const auto rows = static_cast<int64_t>(input.batch.rows.size());
+  cuda::select_rows(whole(planned, op.in[0]), as<int32_t>(buffer(planned, op.in[1], rows * 4)),
+                    buffer(planned, op.out[0], bytes_of(rows * op.in_cols)), rows, bytes_of(op.in_cols), compute_);
+}
+
+cuda::LogSumExp Operations::log_sum_exp(const PlannedPass& planned, int index) {
+  auto* data = as<float>(whole(planned, index));
+  const int64_t tokens = planned.program.shape.tokens();
+  return {data, data + tokens, data + 2 * tokens};
+}
+
+void Operations::head(const PlannedPass& planned, const Op& op, const PassInput& input) {
+  const Tile& tile = planned.program.tiles[op.tile];
+  const auto rows = static_cast<int64_t>(input.batch.rows.size());
+  std::byte* logits = buffer(planned, op.out[1], rows * tile.rows * 4);
+  cuda::GemmShape shape;
+  shape.dtype = rules_.dtype;
+  shape.rows = rows;
+  shape.in_cols = op.in_cols;
+  shape.out_cols = shape.stride = tile.rows;
+  shape.float_out = true;
+  gemm_.run(shape, buffer(planned, op.in[0], bytes_of(rows * op.in_cols)),
+            buffer(planned, op.weights, bytes_of(tile.count())), nullptr, logits, compute_);
+  cuda::update_log_sum_exp(as<float>(logits), as<int32_t>(buffer(planned, op.in[1], rows * 4)), tile.first_row,
+                           tile.rows, !op.accumulate, log_sum_exp(planned, op.out[0]), rows, compute_);
+}
+
+void Operations::loss(const PlannedPass& planned, const Op& op, const PassInput& input) {
+  const auto rows = static_cast<int64_t>(input.batch.rows.size());
+  cuda::finish_log_probabilities(log_sum_exp(planned, op.in[0]), rows, as<float>(buffer(planned, op.out[0], rows * 4)),
+                                 as<double>(whole(planned, op.out[1])) + op.branch, compute_);
+}
+
+void Operations::entry(const PlannedPass& planned, const Op& op, const PassInput& input) {
+  if (!planned.program.shape.training() || !input.last_pass) return;
+  cuda::EntryInput made;
+  made.seed = input.seed;
+  made.learning_rate = input.learning_rate;
+  made.weight_decay = settings_.weight_decay;
+  made.eps = static_cast<double>(settings_.eps);
+  made.tokens = static_cast<double>(step_tokens_);
+  made.step = static_cast<uint32_t>(input.step);
+  made.pairs = static_cast<uint32_t>(pairs_);
+  cuda::make_entries(as<double>(whole(planned, op.in[0])), made, as<DeviceEntry>(ring_.data()),
+                     ring_position(input.step), results_.as<EntryResult>() + input.step % kStepsInFlight * pairs_,
+                     compute_);
+}
+
+}  // namespace zo2::cuda
