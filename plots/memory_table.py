@@ -22,7 +22,8 @@ def _rows(records, figures):
             continue
         size = record.model.removeprefix("opt-").upper()
         projected = record.state == "projected"
-        if size not in rows or not projected:  # measured beats projected
+        # Measured beats projected; of several measured ones (registered, staged) the first is the manifest's main one.
+        if size not in rows or (rows[size][3] and not projected):
             rows[size] = (size, published, ours, projected)
     return sorted(rows.values(), key=lambda row: row[1])
 
