@@ -257,6 +257,26 @@ TEST(Manifest, QuickExperimentResolves) {
   EXPECT_EQ(load_experiment(quick, {.variant = "small", .overrides = {}}).cells.size(), 5u);
 }
 
+TEST(Manifest, EveryExperimentResolvesAndItsExpectationsMeetCells) {
+  const std::filesystem::path folder = std::filesystem::path(__FILE__).parent_path() / "../../experiments";
+  int files = 0;
+  for (const auto& file : std::filesystem::directory_iterator(folder)) {
+    if (file.path().extension() != ".yaml") continue;
+    ++files;
+    for (const char* variant : {"", "small"}) {
+      SCOPED_TRACE(file.path().filename().string() + " " + variant);
+      const Experiment experiment = load_experiment(file.path(), {.variant = variant, .overrides = {}});
+      EXPECT_FALSE(experiment.cells.empty());
+      for (const Expectation& expectation : experiment.manifest.expect) {
+        EXPECT_TRUE(std::ranges::any_of(experiment.cells,
+                                        [&](const Cell& cell) { return matches(expectation.where, cell.config); }))
+            << expectation.metric << " " << expectation.written;
+      }
+    }
+  }
+  EXPECT_GE(files, 5);
+}
+
 TEST(Manifest, AThousandCellsResolveInAMoment) {
   const TempFolder scratch;
   std::string seeds;
