@@ -148,6 +148,11 @@ std::optional<GpuMemory> NvmlDevice::memory() const {
   return GpuMemory{static_cast<int64_t>(info.total), static_cast<int64_t>(info.used)};
 }
 
+std::optional<int64_t> NvmlDevice::used_bytes() const {
+  const auto now = memory();
+  return now ? std::optional(now->used_bytes) : std::nullopt;
+}
+
 std::optional<std::vector<GpuProcess>> NvmlDevice::compute_processes() const {
   if (library_->processes == nullptr) return std::nullopt;
   // The first call asks for the number only; some may start before the second.

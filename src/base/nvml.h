@@ -40,6 +40,7 @@ class NvmlDevice {
 
   // nvmlDeviceGetMemoryInfo, version 1: the meter of the ZO2 paper. Version 2 counts the driver's reserve apart.
   std::optional<GpuMemory> memory() const;
+  std::optional<int64_t> used_bytes() const;  // of memory()
   // The processes with a CUDA context here.
   std::optional<std::vector<GpuProcess>> compute_processes() const;
 

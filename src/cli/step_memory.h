@@ -17,8 +17,8 @@ class StepMemory {
   }
 
   void read() {
-    const auto memory = device_ ? device_->memory() : std::nullopt;
-    if (memory) peak_bytes_ = std::max(peak_bytes_.value_or(0), memory->used_bytes);
+    const auto bytes = device_ ? device_->used_bytes() : std::nullopt;
+    if (bytes) peak_bytes_ = std::max(peak_bytes_.value_or(0), *bytes);
   }
 
   void add_to(Json& metrics) const {

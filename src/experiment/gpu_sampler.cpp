@@ -17,12 +17,6 @@ namespace {
 
 constexpr int kMemoryPollsPerPoll = 10;
 
-std::optional<int64_t> used_bytes(const NvmlDevice& device) {
-  const auto memory = device.memory();
-  if (!memory) return std::nullopt;
-  return memory->used_bytes;
-}
-
 GpuPoll poll_of(const NvmlDevice& device) {
   return {.sm_clock_mhz = device.sm_clock_mhz(),
           .temperature_c = device.temperature_c(),
@@ -71,7 +65,7 @@ void add_throttling(std::span<const GpuPoll> polls, Json& result) {
 }  // namespace
 
 GpuSampler::GpuSampler(const NvmlDevice& device, std::chrono::milliseconds interval) : device_(device) {
-  readings_.idle_bytes = used_bytes(device_);
+  readings_.idle_bytes = device_.used_bytes();
   readings_.idle_power_w = device_.power_w();
   if (const auto processes = device_.compute_processes()) {
     readings_.foreign_processes = static_cast<int>(processes->size());
@@ -87,7 +81,7 @@ void GpuSampler::poll(const std::stop_token& stop, std::chrono::milliseconds int
   auto next = std::chrono::steady_clock::now();
   int64_t polls = 0;
   do {  // once at least: a child can end before this thread begins
-    if (const auto bytes = used_bytes(device_)) {
+    if (const auto bytes = device_.used_bytes()) {
       readings_.run_peak_bytes = std::max(readings_.run_peak_bytes.value_or(0), *bytes);
     }
     if (polls++ % kMemoryPollsPerPoll == 0) readings_.polls.push_back(poll_of(device_));

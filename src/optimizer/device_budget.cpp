@@ -14,9 +14,7 @@ constexpr int64_t kLargerArena = 4 * kMiB;  // page tables that an arena of many
 
 std::optional<int64_t> device_memory_in_use() {
   const auto device = Nvml::open().visible_device();
-  const auto memory = device ? device->memory() : std::nullopt;
-  if (!memory) return std::nullopt;
-  return memory->used_bytes;
+  return device ? device->used_bytes() : std::nullopt;
 }
 
 int64_t arena_budget(const TrainJob& job, const Plan& smallest, HostWeights& weights, int64_t idle_bytes) {

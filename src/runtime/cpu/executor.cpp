@@ -14,6 +14,7 @@
 #include "runtime/cpu/progress.h"
 #include "runtime/cpu/region_allocator.h"
 #include "runtime/nvtx.h"
+#include "runtime/pass.h"
 
 namespace zo2 {
 namespace {
@@ -184,7 +185,7 @@ class CpuExecutor final : public Executor {
     const std::vector<ScheduledOp>& ops = planned.schedule.ops;
     for (int at = 0; at < static_cast<int>(ops.size()); ++at) {
       if (ops[at].stream != stream) continue;
-      if (operations_.left_out(planned, ops[at], pass.input)) {
+      if (left_out(plan_, planned, ops[at], pass.input)) {
         progress.complete(at, pass.index);
         continue;
       }

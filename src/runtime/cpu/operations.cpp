@@ -8,6 +8,7 @@
 
 #include "runtime/cpu/kernels.h"
 #include "runtime/cpu/linalg.h"
+#include "runtime/pass.h"
 
 namespace zo2::cpu {
 namespace {
@@ -18,11 +19,6 @@ constexpr int64_t kRowGrain = 4;
 template <typename T>
 T* as(std::byte* data) {
   return reinterpret_cast<T*>(data);
-}
-
-int64_t extent_of(const Op& op, const PassInput& input) {
-  return op.extent == Extent::tokens ? input.batch.batch * input.batch.seq
-                                     : static_cast<int64_t>(input.batch.rows.size());
 }
 
 LogSumExp log_sum_exp(std::byte* state, int64_t tokens) {
@@ -78,11 +74,6 @@ bool Operations::run(const PlannedPass& planned, const ScheduledOp& scheduled, c
   return false;
 }
 
-bool Operations::commits(int weight, const PassInput& input) const {
-  const CommitRule& rule = plan_.commits[weight];
-  return input.pass == 0 && rule.commits_at(input.step) && rule.folded_steps(input.step) < input.step;
-}
-
 void Operations::start(std::span<const LogEntry> entries) {
   entries_ = EntryRing(std::max(1, plan_.settings.pairs));
   for (const LogEntry& entry : entries) entries_.push(entry);
@@ -128,10 +119,6 @@ void Operations::copy_resident(bool to_host) {
   });
 }
 
-bool Operations::left_out(const PlannedPass& planned, const ScheduledOp& scheduled, const PassInput& input) const {
-  return scheduled.rare && !commits(planned.program.tiles[planned.program.ops[scheduled.op].tile].weight, input);
-}
-
 bool Operations::upload(const PlannedPass& planned, const ScheduledOp& scheduled) {
   copy_tile(planned.program.tiles[planned.program.ops[scheduled.op].tile], scheduled.tile_offset, /*to_host=*/false);
   return true;
@@ -139,7 +126,7 @@ bool Operations::upload(const PlannedPass& planned, const ScheduledOp& scheduled
 
 bool Operations::download(const PlannedPass& planned, const ScheduledOp& scheduled, const PassInput& input) {
   const Tile& tile = planned.program.tiles[planned.program.ops[scheduled.op].tile];
-  if (!planned.program.shape.training() || !commits(tile.weight, input)) return false;
+  if (!planned.program.shape.training() || !commits(plan_, tile.weight, input)) return false;
   copy_tile(tile, scheduled.tile_offset, /*to_host=*/true);
   return true;
 }
@@ -148,7 +135,7 @@ void Operations::visit(const PlannedPass& planned, const ScheduledOp& scheduled,
   const Op& op = planned.program.ops[scheduled.op];
   const Tile& tile = planned.program.tiles[op.tile];
   const bool training = planned.program.shape.training();
-  const bool commit = training && op.last_visit && commits(tile.weight, input);
+  const bool commit = training && op.last_visit && commits(plan_, tile.weight, input);
   const int64_t bytes = elements_bytes(tile.count());
   std::byte* base = arena_.at(scheduled.tile_offset, bytes);
   const std::byte* z = op.in[0] >= 0 ? buffer(planned, op.in[0], bytes) : nullptr;
@@ -227,7 +214,7 @@ void Operations::gather(const PlannedPass& planned, const Op& op, const PassInpu
 }
 
 void Operations::layer_norm(const PlannedPass& planned, const Op& op, const PassInput& input) {
-  const int64_t rows = extent_of(op, input);
+  const int64_t rows = rows_of(op, input);
   const std::byte* in = buffer(planned, op.in[0], elements_bytes(rows * op.in_cols));
   std::byte* out = buffer(planned, op.out[0], elements_bytes(rows * op.in_cols));
   const std::byte* vectors = whole(planned, op.vectors);
@@ -239,7 +226,7 @@ void Operations::layer_norm(const PlannedPass& planned, const Op& op, const Pass
 
 void Operations::linear(const PlannedPass& planned, const Op& op, const PassInput& input) {
   const Tile& tile = planned.program.tiles[op.tile];
-  const int64_t rows = extent_of(op, input);
+  const int64_t rows = rows_of(op, input);
   const std::byte* in = buffer(planned, op.in[0], elements_bytes(rows * op.in_cols));
   const std::byte* weights = buffer(planned, op.weights, elements_bytes(tile.count()));
   std::byte* panel = buffer(planned, op.out[0], elements_bytes(rows * op.out_cols)) + elements_bytes(tile.first_row);

@@ -32,11 +32,6 @@ class Operations {
   // Runs one operation for one pass. Returns whether a copy copied anything; false for what is no copy.
   bool run(const PlannedPass& planned, const ScheduledOp& scheduled, const PassInput& input);
 
-  // Whether the weight of this tile writes its base back in this pass.
-  bool commits(int weight, const PassInput& input) const;
-  // Whether the operation has nothing to do in this pass; see ScheduledOp::rare.
-  bool left_out(const PlannedPass& planned, const ScheduledOp& scheduled, const PassInput& input) const;
-
   void start(std::span<const LogEntry> entries);
   const EntryRing& entries() const { return entries_; }
 

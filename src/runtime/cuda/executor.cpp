@@ -8,6 +8,7 @@
 #include "runtime/cuda/operations.h"
 #include "runtime/executor.h"
 #include "runtime/nvtx.h"
+#include "runtime/pass.h"
 
 namespace zo2 {
 namespace {
@@ -154,7 +155,7 @@ class CudaExecutor final : public Executor {
       input.step = next_step_ + step;
       for (size_t index = 0; index < ops.size(); ++index) {
         const ScheduledOp& scheduled = ops[index];
-        if (scheduled.stream == Stream::compute || operations_.left_out(planned, scheduled, input)) continue;
+        if (scheduled.stream == Stream::compute || left_out(plan_, planned, scheduled, input)) continue;
         const Op& op = planned.program.ops[scheduled.op];
         // A download gives back what its upload brought, before the slot's next upload.
         if (op.kind == OpKind::download) {
@@ -222,7 +223,7 @@ class CudaExecutor final : public Executor {
     const std::vector<ScheduledOp>& ops = planned.schedule.ops;
     for (size_t index = 0; index < ops.size(); ++index) {
       const ScheduledOp& scheduled = ops[index];
-      if (operations_.left_out(planned, scheduled, input)) continue;
+      if (left_out(plan_, planned, scheduled, input)) continue;  // its event keeps an older record
       const Op& op = planned.program.ops[scheduled.op];
       const NvtxRange range(op_name(op.kind).data(),
                             nvtx_payload(op.tile, plan_.layout.slot_of(scheduled.tile_offset)));

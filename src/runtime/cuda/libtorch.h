@@ -10,8 +10,7 @@ namespace zo2::cuda {
 // Loads LibTorch's CUDA library (a second or so, once in a process). Throws DeviceError with the loader's reason.
 void load_libtorch_cuda();
 
-// Makes the device's default stream the one that LibTorch's operations of this thread run on, and returns it. Whoever
-// uses LibTorch chooses a stream first: attention() leaves its own behind, which may be gone by now.
+// Makes the device's default stream the one that LibTorch's operations of this thread run on, and returns it.
 cudaStream_t use_default_stream();
 
 // Of the caching allocator, since reset_allocator_peaks().

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "runtime/cuda/attention.h"
+#include "runtime/pass.h"
 #include "store/parallel.h"
 
 namespace zo2::cuda {
@@ -15,10 +16,6 @@ T* as(std::byte* data) {
 }
 
 int64_t tokens_of(const PassInput& input) { return input.batch.batch * input.batch.seq; }
-
-int64_t rows_of(const Op& op, const PassInput& input) {
-  return op.extent == Extent::tokens ? tokens_of(input) : static_cast<int64_t>(input.batch.rows.size());
-}
 
 template <typename T>
 DeviceBuffer to_device(const std::vector<T>& values, const char* what) {
@@ -162,15 +159,6 @@ PendingEntries Operations::pending(int weight, const PassInput& input) const {
   return {as<DeviceEntry>(ring_.data()), ring_position(first), static_cast<uint32_t>((input.step - first) * pairs_)};
 }
 
-bool Operations::commits(int weight, const PassInput& input) const {
-  const CommitRule& rule = plan_.commits[weight];
-  return input.pass == 0 && rule.commits_at(input.step) && rule.folded_steps(input.step) < input.step;
-}
-
-bool Operations::left_out(const PlannedPass& planned, const ScheduledOp& scheduled, const PassInput& input) const {
-  return scheduled.rare && !commits(planned.program.tiles[planned.program.ops[scheduled.op].tile].weight, input);
-}
-
 bool Operations::run(const PlannedPass& planned, const ScheduledOp& scheduled, const PassInput& input,
                      PassMemory& memory) {
   const Op& op = planned.program.ops[scheduled.op];
@@ -204,7 +192,7 @@ bool Operations::upload(const PlannedPass& planned, const ScheduledOp& scheduled
 bool Operations::download(const PlannedPass& planned, const ScheduledOp& scheduled, const PassInput& input) {
   const int index = planned.program.ops[scheduled.op].tile;
   const Tile& tile = planned.program.tiles[index];
-  if (!planned.program.shape.training() || !commits(tile.weight, input)) return false;
+  if (!planned.program.shape.training() || !commits(plan_, tile.weight, input)) return false;
   const int64_t bytes = bytes_of(tile.count());
   link_.download(index, tile.weight, bytes_of(tile.first_element()), at(scheduled.tile_offset, bytes), bytes,
                  download_);
@@ -230,7 +218,7 @@ cuda::VisitTile Operations::describe(const Tile& tile) const {
 void Operations::visit(const PlannedPass& planned, const ScheduledOp& scheduled, const PassInput& input) {
   const Op& op = planned.program.ops[scheduled.op];
   const Tile& tile = planned.program.tiles[op.tile];
-  const bool commit = planned.program.shape.training() && op.last_visit && commits(tile.weight, input);
+  const bool commit = planned.program.shape.training() && op.last_visit && commits(plan_, tile.weight, input);
   const int64_t bytes = bytes_of(tile.count());
   std::byte* base = at(scheduled.tile_offset, bytes);
   cuda::VisitTile visited = describe(tile);

@@ -29,8 +29,6 @@ class Operations {
 
   // Enqueues one operation of one pass; the passes' operations in program order. True when a copy moved something.
   bool run(const PlannedPass& planned, const ScheduledOp& scheduled, const PassInput& input, PassMemory& memory);
-  // Whether the operation has nothing to do in this pass (ScheduledOp::rare): its event then keeps an older record.
-  bool left_out(const PlannedPass& planned, const ScheduledOp& scheduled, const PassInput& input) const;
 
   // `entries` are the log's newest before `next_step`. With the device idle.
   void start(int64_t next_step, std::span<const LogEntry> entries);
@@ -59,7 +57,6 @@ class Operations {
   std::byte* buffer(const PlannedPass& planned, int index, int64_t bytes);
   uint32_t ring_position(int64_t step) const;
   PendingEntries pending(int weight, const PassInput& input) const;
-  bool commits(int weight, const PassInput& input) const;
   Direction direction(const PlannedPass& planned, const Op& op, const PassInput& input) const;
   VisitTile describe(const Tile& tile) const;  // what a visit goes over, without where it reads and writes
   LogSumExp log_sum_exp(const PlannedPass& planned, int index);

@@ -1,0 +1,17 @@
+// What a pass asks of its operations, the same on every device.
+#pragma once
+
+#include "runtime/executor.h"
+
+namespace zo2 {
+
+// The rows of activations that an operation goes over.
+int64_t rows_of(const Op& op, const PassInput& input);
+
+// Whether a weight writes its base back in this pass.
+bool commits(const Plan& plan, int weight, const PassInput& input);
+
+// Whether an operation has nothing to do in this pass (ScheduledOp::rare).
+bool left_out(const Plan& plan, const PlannedPass& planned, const ScheduledOp& scheduled, const PassInput& input);
+
+}  // namespace zo2
