@@ -116,7 +116,7 @@ TEST_F(ZerothOrder, OurNoiseAppliedByPlainLibTorchGivesTheSameLosses) {
   load_weights(ours, Checkpoint::open(folder_));
   load_weights(theirs, Checkpoint::open(folder_));
   const auto executor = make_executor(device, p, ours, own);
-  const auto textbook = make_textbook_mezo(device, config_, theirs, own);
+  const auto textbook = make_textbook_mezo(device, config_, theirs, own, Objective::lm);
   executor->start(0, {});
   textbook->start(0, {});
   for (int step = 0; step < 5; ++step) {
