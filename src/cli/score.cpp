@@ -48,7 +48,7 @@ void score(const ScoreOptions& options) {
 
   std::string text;
   for (const Sequence& sequence : sequences) {
-    const EvaluationResult result = executor->evaluate(make_batch({&sequence}));
+    const EvaluationResult result = executor->evaluate(make_batch({sequence}));
     const auto tokens = static_cast<double>(result.logprobs.size());
     Json line{{"loss", json_number(result.loss_sum / tokens)}, {"tokens", result.logprobs.size()}};
     Json& logprobs = line["logprobs"] = Json::array();

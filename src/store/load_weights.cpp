@@ -134,9 +134,8 @@ void check_other_tensors(const HostWeights& weights, const Checkpoint& checkpoin
   std::set<std::string> used;
   for (const Copy& copy : copies) used.insert(copy.name);
   const bool tied = find_parameter(weights.table(), kHeadName) == nullptr;
-  const auto token_table = std::find_if(copies.begin(), copies.end(), [](const Copy& copy) {
-    return ends_with_any(copy.name, kTokenTableNames);
-  });
+  const auto token_table = std::find_if(copies.begin(), copies.end(),
+                                        [](const Copy& copy) { return ends_with_any(copy.name, kTokenTableNames); });
   std::vector<std::string> unused;
   for (const std::string& name : checkpoint.names()) {
     if (used.contains(name)) continue;
