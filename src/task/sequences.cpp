@@ -46,8 +46,9 @@ class RandomTokens final : public BatchSource {
 
 class ShuffledSequences final : public BatchSource {
  public:
-  ShuffledSequences(std::vector<Sequence> sequences, int64_t batch, int passes, uint64_t seed)
-      : sequences_(std::move(sequences)), batch_(batch), passes_(passes), seed_(seed) {
+  ShuffledSequences(std::vector<SequenceView> sequences, std::shared_ptr<const void> owner, int64_t batch, int passes,
+                    uint64_t seed)
+      : sequences_(std::move(sequences)), owner_(std::move(owner)), batch_(batch), passes_(passes), seed_(seed) {
     ZO2_CHECK(!sequences_.empty(), UsageError, "the training data has no sequences");
   }
 
@@ -55,19 +56,20 @@ class ShuffledSequences final : public BatchSource {
     const auto count = static_cast<int64_t>(sequences_.size());
     std::vector<SequenceView> chosen;
     for (int64_t i : shuffled_examples(count, batch_, step * passes_ + pass, seed_)) {
-      chosen.emplace_back(sequences_[static_cast<size_t>(i)]);
+      chosen.push_back(sequences_[static_cast<size_t>(i)]);
     }
     return make_batch(chosen);
   }
   int64_t batch_size() const override { return batch_; }
   int64_t longest() const override {
     size_t longest = 0;
-    for (const Sequence& sequence : sequences_) longest = std::max(longest, sequence.input_ids.size());
+    for (const SequenceView& sequence : sequences_) longest = std::max(longest, sequence.input_ids.size());
     return static_cast<int64_t>(longest);
   }
 
  private:
-  std::vector<Sequence> sequences_;
+  std::vector<SequenceView> sequences_;
+  std::shared_ptr<const void> owner_;
   int64_t batch_;
   int passes_;
   uint64_t seed_;
@@ -162,9 +164,15 @@ std::unique_ptr<BatchSource> random_tokens(int64_t vocab_size, int64_t batch, in
   return std::make_unique<RandomTokens>(vocab_size, batch, seq, seed);
 }
 
+std::unique_ptr<BatchSource> shuffled_sequences(std::vector<SequenceView> sequences, std::shared_ptr<const void> owner,
+                                                int64_t batch, int passes, uint64_t seed) {
+  return std::make_unique<ShuffledSequences>(std::move(sequences), std::move(owner), batch, passes, seed);
+}
+
 std::unique_ptr<BatchSource> shuffled_sequences(std::vector<Sequence> sequences, int64_t batch, int passes,
                                                 uint64_t seed) {
-  return std::make_unique<ShuffledSequences>(std::move(sequences), batch, passes, seed);
+  const auto owner = std::make_shared<const std::vector<Sequence>>(std::move(sequences));
+  return shuffled_sequences(std::vector<SequenceView>(owner->begin(), owner->end()), owner, batch, passes, seed);
 }
 
 }  // namespace zo2

@@ -49,7 +49,10 @@ class BatchSource {
 // Uniform token ids from the noise function: for measuring speed and memory, synthetic by intent.
 std::unique_ptr<BatchSource> random_tokens(int64_t vocab_size, int64_t batch, int64_t seq, uint64_t seed);
 
-// The sequences in the order of shuffled_examples; with several passes a step, `passes` batches a step.
+// The sequences in the order of shuffled_examples; with several passes a step, `passes` batches a step. `owner` keeps
+// what the views show alive.
+std::unique_ptr<BatchSource> shuffled_sequences(std::vector<SequenceView> sequences, std::shared_ptr<const void> owner,
+                                                int64_t batch, int passes, uint64_t seed);
 std::unique_ptr<BatchSource> shuffled_sequences(std::vector<Sequence> sequences, int64_t batch, int passes,
                                                 uint64_t seed);
 
