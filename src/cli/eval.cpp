@@ -6,11 +6,13 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <filesystem>
 #include <memory>
 #include <optional>
 
 #include "base/error.h"
 #include "base/json.h"
+#include "base/sha256.h"
 #include "cli/commands.h"
 #include "cli/evaluator.h"
 #include "task/metrics.h"
@@ -85,6 +87,16 @@ Evaluation summarise(const Task& task, const TokenFile& file, std::span<const Se
   return result;
 }
 
+// Ids of another tokenizer are in range, and mean nothing.
+void warn_of_other_tokenizer(const Task& task, const std::filesystem::path& model) {
+  const std::filesystem::path tokenizer = model / "tokenizer.json";
+  if (!std::filesystem::is_regular_file(tokenizer)) return;
+  const Json& used = task.manifest["tokenizer"]["sha256"];
+  if (used == sha256_hex_of_file(tokenizer)) return;
+  spdlog::warn("task {} was prepared with another tokenizer than {}: its scores may mean nothing", task.name,
+               tokenizer.string());
+}
+
 void eval(const EvalOptions& options) {
   const Task task = open_task(options.task);
   const TokenFile& file = task.split(options.split).file;
@@ -98,6 +110,7 @@ void eval(const EvalOptions& options) {
   ZO2_CHECK(file.longest() <= source.config.max_positions, UsageError,
             "task {} has a sequence of {} tokens, model {} has {} positions: prepare the task with --max-length {}",
             task.name, file.longest(), source.config.name, source.config.max_positions, source.config.max_positions);
+  warn_of_other_tokenizer(task, options.evaluator.model);
   Evaluator evaluator(options.evaluator, source, std::min(options.batch, file.sequences()), file.longest());
 
   const auto start = Clock::now();

@@ -1,9 +1,8 @@
 #include "task/metrics.h"
 
-#include <locale.h>
-
 #include <algorithm>
 #include <cctype>
+#include <clocale>
 #include <cmath>
 #include <cwctype>
 #include <limits>

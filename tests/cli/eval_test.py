@@ -59,7 +59,9 @@ def test_opt_mini_has_711_of_872_sentences_right_zero_shot(zo2, shared, script, 
     model = shared / "models" / "opt-mini"
     script("prepare_task.py", "SST2", "--data", shared / "data" / "sst2", "--tokenizer", model, "--out", tmp_path / "task",
            "--train", 0, "--dev", 0)
-    result = evaluate(zo2, model, tmp_path / "task")
+    done = zo2("eval", "--model", model, "--task", tmp_path / "task", "--device", "cpu", "--json")
+    assert done.stderr == ""
+    result = json.loads(done.stdout)
     assert (result["right"], result["n"]) == (711, 872)
     assert result["standard_error"] == pytest.approx(0.01314, abs=1e-5)
     assert result["lm_loss"] == pytest.approx(0.99391, abs=2e-5)
@@ -124,3 +126,15 @@ def test_what_does_not_fit_the_model_or_the_file_is_named(zo2, shared, tmp_path)
     (good / "eval.tokens").write_bytes(content[:-4])
     assert "was changed since" in refusal(good)
     assert "prepare_task.py" in refusal(tmp_path)
+
+
+def test_a_task_of_another_tokenizer_is_warned_of(zo2, shared, tmp_path):
+    model = tmp_path / "model"
+    model.mkdir()
+    for file in (shared / "fixtures" / "hf" / "opt-preln").iterdir():
+        if file.is_file():
+            (model / file.name).write_bytes(file.read_bytes())
+    (model / "tokenizer.json").write_text("{}")
+    task = write_task(tmp_path / "task", [([([2, 5], 1), ([2, 6], 1)], [0])])
+    done = zo2("eval", "--model", model, "--task", task, "--device", "cpu")
+    assert "another tokenizer" in done.stderr
