@@ -34,7 +34,7 @@ double evaluate_all(Executor& executor, const std::vector<Sequence>& sequences) 
   double loss = 0;
   size_t tokens = 0;
   for (const Sequence& sequence : sequences) {
-    const EvaluationResult result = executor.evaluate(make_batch({&sequence}));
+    const EvaluationResult result = executor.evaluate(make_batch({sequence}));
     loss += result.loss_sum;
     tokens += result.logprobs.size();
   }
