@@ -78,6 +78,18 @@ int64_t gpu_memory_from_config(const Json& config) {
   return memory.is_string() ? 0 : memory.get<int64_t>();
 }
 
+std::unique_ptr<BatchSource> data_from_config(const Json& config, int64_t vocab_size) {
+  const auto batch = get<int64_t>(config, "data.batch");
+  const auto seed = get<uint64_t>(config, "data.seed");
+  if (get<std::string>(config, "data.kind") == "random_tokens") {
+    return random_tokens(vocab_size, batch, get<int64_t>(config, "data.seq"), seed);
+  }
+  const Json& path = config_at(config, "data.path");
+  ZO2_CHECK(path.is_string(), UsageError, "data.kind tokens needs data.path, a file of JSON lines");
+  return shuffled_sequences(read_sequences(path.get<std::string>()), batch, get<int>(config, "method.micro_batches"),
+                            seed);
+}
+
 TrainJob job_from_config(const Json& config) {
   auto source = std::make_shared<ModelSource>(model_from_config(config));
   const auto seed = get<uint64_t>(config, "method.noise_seed");
@@ -107,15 +119,7 @@ TrainJob job_from_config(const Json& config) {
                                job.trainer.steps};
   job.trainer.micro_batches = get<int>(config, "method.micro_batches");
   job.trainer.noise_seed = seed;
-  const auto data_seed = get<uint64_t>(config, "data.seed");
-  if (get<std::string>(config, "data.kind") == "random_tokens") {
-    job.data = random_tokens(job.config.vocab_size, job.plan.batch, job.plan.seq, data_seed);
-  } else {
-    const Json& path = config_at(config, "data.path");
-    ZO2_CHECK(path.is_string(), UsageError, "data.kind tokens needs data.path, a file of JSON lines");
-    job.data = shuffled_sequences(read_sequences(path.get<std::string>()), job.plan.batch, job.trainer.micro_batches,
-                                  data_seed);
-  }
+  job.data = data_from_config(config, job.config.vocab_size);
   job.eval_every = get<int64_t>(config, "train.eval_every");
   job.snapshot_every = get<int64_t>(config, "train.snapshot_every");
   job.log_config = resume_identity(config);

@@ -19,6 +19,9 @@ PlanSettings plan_settings_from_config(const Json& config);
 // engine.gpu_memory in bytes; 0 for smallest and all.
 int64_t gpu_memory_from_config(const Json& config);
 
+// The batches that the data section describes.
+std::unique_ptr<BatchSource> data_from_config(const Json& config, int64_t vocab_size);
+
 // A job ready to run, without a folder.
 TrainJob job_from_config(const Json& config);
 
