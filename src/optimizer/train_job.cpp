@@ -52,7 +52,7 @@ int64_t next_pause(const TrainJob& job, int64_t step) {
 
 class Job {
  public:
-  Job(TrainJob& job, const TrainObserver& observer) : job_(job), observer_(observer) {}
+  Job(TrainJob& job, const TrainObserver& observer) : job_(job), observer_(observer), end_(job.trainer.steps) {}
 
   TrainReport run(const std::function<void(const HostWeights&)>& export_weights) {
     prepare();
@@ -62,14 +62,14 @@ class Job {
     executor_->start(first, entries_);
     observer_.on_start(first);
     Trainer trainer(*executor_, *job_.data, job_.trainer);
-    for (int64_t step = first; step < job_.trainer.steps;) {
+    for (int64_t step = first; step < end_;) {
       const int64_t pause = next_pause(job_, step);
-      trainer.run(step, pause, [&](const StepResult& result) {
+      step = trainer.run(step, pause, [&](const StepResult& result) {
         entries_.insert(entries_.end(), result.entries.begin(), result.entries.end());
         if (folder_) folder_->append(result);
         observer_.on_step(result);
       });
-      step = pause;
+      if (step < pause) end_ = step;  // stop_before has ended it
       at_pause(step);
     }
     finish(export_weights);
@@ -122,7 +122,7 @@ class Job {
   }
 
   void at_pause(int64_t step) {
-    const bool last = step == job_.trainer.steps;
+    const bool last = step == end_;
     if (folder_ && job_.snapshot_every > 0 && (step % job_.snapshot_every == 0 || last)) {
       executor_->sync_host();
       folder_->write_snapshot(step, *weights_);
@@ -142,7 +142,7 @@ class Job {
     }
     executor_.reset();
     if (job_.method != MethodKind::mezo) {
-      fold_pending(*weights_, plan_.commits, job_.executor, entries_, plan_.settings.pairs, job_.trainer.steps);
+      fold_pending(*weights_, plan_.commits, job_.executor, entries_, plan_.settings.pairs, end_);
     }
     report_.final_weights = weights_hash(*weights_);
     if (export_weights) export_weights(*weights_);
@@ -150,6 +150,7 @@ class Job {
 
   TrainJob& job_;
   const TrainObserver& observer_;
+  int64_t end_;  // the step after the last one
   Plan plan_;
   std::optional<HostWeights> weights_;
   std::optional<RunFolder> folder_;

@@ -57,7 +57,8 @@ struct TrainReport {
   int64_t host_bytes = 0;
 };
 
-// Runs to trainer.steps. `export_weights`, when given, sees the final weights. Throws what the parts throw.
+// Runs to trainer.steps, or until trainer.stop_before ends it. `export_weights`, when given, sees the final weights.
+// Throws what the parts throw.
 TrainReport run_train_job(TrainJob& job, const TrainObserver& observer,
                           const std::function<void(const HostWeights&)>& export_weights = nullptr);
 
