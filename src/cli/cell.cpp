@@ -80,6 +80,7 @@ Json trained_result(const std::filesystem::path& folder, const CellRequest& requ
   Json& metrics = result["metrics"];
   SampleWriter writer(folder);
   std::vector<StepSample> samples;
+  std::vector<int64_t> tokens;
   TrainJob job = job_from_config(request.config);
   StoppingRule stopping_rule(config_at(request.config, "train.stop_within").get<double>(),
                              config_at(request.config, "train.warmup").get<int64_t>(),
@@ -92,13 +93,17 @@ Json trained_result(const std::filesystem::path& folder, const CellRequest& requ
     step_memory.read();
     samples.push_back(to_sample(step));
     stopping_rule.add(samples.back().step_ms);
+    tokens.push_back(step.tokens);
     writer.write(samples.back());
   };
+  observer.on_evaluation = [&](int64_t step, const Evaluation& found) { writer.write(to_sample(step, found)); };
   TrainReport report;
   metrics["parameters"] = parameters_of(job.config).count();
   try {
     report = run_train_job(job, observer);
     result["hashes"] = {{"initial_weights", report.initial_weights}, {"final_weights", report.final_weights}};
+    if (job.select_best) result["hashes"]["selected_weights"] = report.selected_weights;
+    add_test_metrics(report, metrics);
     metrics["host_bytes"] = report.host_bytes;
     if (job.host_weights == HostWeightsKind::aliased) {
       result["warnings"].push_back(
@@ -118,7 +123,7 @@ Json trained_result(const std::filesystem::path& folder, const CellRequest& requ
     result["state"] = state_name(State::diverged);
     result["error"] = error.what();
   }
-  add_speed_metrics(request.config, samples, result);
+  add_speed_metrics(request.config, samples, tokens, result);
   add_loss_metrics(samples, metrics);
   step_memory.add_to(metrics);
   add_trace_metrics(folder, report, metrics);

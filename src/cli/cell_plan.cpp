@@ -17,11 +17,24 @@ namespace zo2 {
 namespace {
 
 // Keys that change neither memory nor the time of a step. A key that is not named here is taken to change the plan.
-constexpr std::string_view kNoPlanKeys[] = {
-    "data.seed",         "method.eps",      "method.lr",        "method.weight_decay",  "method.noise_seed",
-    "method.noise",      "method.rounding", "train.steps",      "train.warmup",         "train.schedule",
-    "train.stop_within", "train.objective", "train.eval_every", "train.snapshot_every", "method.micro_batches",
-    "engine.threads",    "engine.trace",    "engine.project",   "engine.host",          "engine.device"};
+constexpr std::string_view kNoPlanKeys[] = {"data.seed",
+                                            "method.eps",
+                                            "method.lr",
+                                            "method.weight_decay",
+                                            "method.noise_seed",
+                                            "method.noise",
+                                            "method.rounding",
+                                            "train.steps",
+                                            "train.warmup",
+                                            "train.schedule",
+                                            "train.stop_within",
+                                            "train.snapshot_every",
+                                            "method.micro_batches",
+                                            "engine.threads",
+                                            "engine.trace",
+                                            "engine.project",
+                                            "engine.host",
+                                            "engine.device"};
 // Keys that change the time of a step only.
 constexpr std::string_view kTimeKeys[] = {"method.writeback_every", "engine.overlap"};
 

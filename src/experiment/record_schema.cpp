@@ -170,7 +170,10 @@ Json sample_schema() {
                       {"step_ms", number("device time since the end of the step before")}});
   Json evaluation = object({{"kind", described({{"const", "eval"}}, "an evaluation")},
                             {"step", count("steps done before it")},
-                            {"loss", number("mean over the labelled tokens")}});
+                            {"loss", number("of the objective, over the evaluation data")},
+                            {"accuracy", of_type("number", "share of examples that were right, of a task"), false},
+                            {"right", count("examples that were right"), false},
+                            {"n", count("examples"), false}});
   return {{"oneOf", {std::move(step), std::move(evaluation)}}};
 }
 
@@ -180,7 +183,8 @@ Json result_schema() {
                  {"config_hash", hash("of the configuration")},
                  {"metrics", metrics_schema()},
                  {"hashes", described(object({{"initial_weights", hash("before the first step"), false},
-                                              {"final_weights", hash("after the last one"), false}}),
+                                              {"final_weights", hash("after the last one"), false},
+                                              {"selected_weights", hash("of train.select"), false}}),
                                       "of all weights, where the repeat got that far")},
                  {"chosen", described(object({{"device", described({{"enum", {"cpu", "cuda"}}}, "where it ran"), false},
                                               {"tile_bytes", count("largest tile"), false},

@@ -43,30 +43,30 @@ std::string default_text(const KeySpec& spec) {
 }
 
 std::string manifest_page() {
-  std::string text = fmt::format(
-      "{}# Manifests\n\n"
-      "A manifest is a YAML file that names the cells of an experiment: `zo2 plan FILE` shows them, `zo2 run FILE "
-      "--out DIR`\n"
-      "runs them. All mistakes of a file are reported at once, with line, column and what was probably meant.\n\n"
-      "Later settings win: `extends`, this file, `--variant`, `matrix` and `zip`, then `-S key=value`, which also "
-      "replaces an\n"
-      "axis over that key. Cells are the product of the axes: the zip first, then those of the matrix in the order "
-      "written,\n"
-      "the last one fastest. Equal cells are kept once.\n\n"
-      "## Keys of the file\n\n",
-      kNotice);
+  std::string text = fmt::format("{}{}", kNotice, R"(# Manifests
+
+A manifest is a YAML file that names the cells of an experiment: `zo2 plan FILE` shows them, `zo2 run FILE --out DIR` runs
+them. All mistakes of a file are reported at once, with line, column and what was probably meant.
+
+Later settings win: `extends`, this file, `--variant`, `matrix` and `zip`, then `-S key=value`, which also replaces an axis
+over that key. Cells are the product of the axes: the zip first, then those of the matrix in the order written, the last
+one fastest. Equal cells are kept once.
+
+## Keys of the file
+
+)");
   text += header({"key", "value", "meaning", "in a variant"});
   for (const ManifestKey& key : manifest_keys()) {
     text += row({code(key.name), code(key.form), std::string(key.meaning), key.in_variant ? "yes" : "no"});
   }
-  text +=
-      "\n## Settings\n\n"
-      "The keys of `defaults`, `matrix`, `zip`, `where` and `-S`. Sizes take a unit: kB, MB and GB are powers of 1000, "
-      "KiB, MiB\n"
-      "and GiB of 1024. A key that decides bits is one that a run's losses and weights depend on; runs that differ in "
-      "the\n"
-      "others only must be equal to the last bit. Every key is in the hash of the configuration, unless it has its "
-      "default.\n";
+  text += R"(
+## Settings
+
+The keys of `defaults`, `matrix`, `zip`, `where` and `-S`. Sizes take a unit: kB, MB and GB are powers of 1000, KiB, MiB and
+GiB of 1024. A key that decides bits is one that a run's losses and weights depend on; runs that differ in the others only
+must be equal to the last bit, in the steps that both ran. Every key is in the hash of the configuration, unless it has its
+default.
+)";
   std::string section;
   for (const KeySpec& spec : config_schema()) {
     const std::string own(spec.key.substr(0, spec.key.find('.')));
@@ -82,12 +82,12 @@ std::string manifest_page() {
 
 std::string metrics_page() {
   constexpr std::string_view kBetter[] = {"higher", "lower", ""};
-  std::string text = fmt::format(
-      "{}# Metrics\n\n"
-      "The members of `metrics` in result.json, and what `metric` in an expectation can name. A record has those that "
-      "apply to\n"
-      "it. Bytes are integers.\n\n",
-      kNotice);
+  std::string text = fmt::format("{}{}", kNotice, R"(# Metrics
+
+The members of `metrics` in result.json, and what `metric` in an expectation can name. A record has those that apply to it.
+Bytes are integers.
+
+)");
   text += header({"metric", "unit", "better", "what it is"});
   for (const Metric& metric : metric_table()) {
     text += row({code(metric.name), std::string(metric.unit), std::string(kBetter[static_cast<size_t>(metric.better)]),
@@ -134,17 +134,17 @@ void append_fields(const Json& schema, const std::string& prefix, std::string& t
 }
 
 std::string records_page() {
-  std::string text = fmt::format(
-      "{}# Records\n\n"
-      "What `zo2 run --out DIR` leaves behind. Integers are exact, floats read back to the same bits, and those that "
-      "are not\n"
-      "finite are the strings \"nan\", \"inf\" and \"-inf\". The JSON Schemas are in `schema/`.\n\n"
-      "```\n"
-      "DIR/experiment.json\n"
-      "DIR/cells/<slug>-<first 8 digits of config_hash>/r<repeat>/\n"
-      "    config.json  env.json  samples.jsonl  stdout.log  stderr.log  result.json\n"
-      "```\n",
-      kNotice);
+  std::string text = fmt::format("{}{}", kNotice, R"(# Records
+
+What `zo2 run --out DIR` leaves behind. Integers are exact, floats read back to the same bits, and those that are not finite
+are the strings "nan", "inf" and "-inf". The JSON Schemas are in `schema/`.
+
+```
+DIR/experiment.json
+DIR/cells/<slug>-<first 8 digits of config_hash>/r<repeat>/
+    config.json  env.json  samples.jsonl  stdout.log  stderr.log  result.json
+```
+)");
   for (const RecordFile& file : record_files()) {
     text += fmt::format("\n## {}\n\nSchema: `schema/{}.schema.json`. Holds {}.\n", file.name, file.schema, file.title);
     const Json schema = file.make_schema();

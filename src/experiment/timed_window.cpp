@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <vector>
 
 #include "experiment/config_schema.h"
@@ -64,7 +65,8 @@ int64_t least_steps_to_stop(int64_t warmup, int64_t period) {
   return warmup + (MeanInterval::kLeastValues + 1) * period;
 }
 
-void add_speed_metrics(const Json& config, const std::vector<StepSample>& samples, Json& result) {
+void add_speed_metrics(const Json& config, const std::vector<StepSample>& samples, const std::vector<int64_t>& tokens,
+                       Json& result) {
   Json& metrics = result["metrics"];
   const auto integer = [&](std::string_view key) { return config_at(config, key).get<int64_t>(); };
   const auto steps = static_cast<int64_t>(samples.size());
@@ -75,10 +77,9 @@ void add_speed_metrics(const Json& config, const std::vector<StepSample>& sample
   std::vector<double> times;
   for (const StepSample& sample : samples) times.push_back(sample.step_ms);
 
-  const auto tokens =
-      static_cast<double>(integer("data.batch") * integer("data.seq") * integer("method.micro_batches"));
   double last_half = 0;
-  for (size_t step = times.size() / 2; step < times.size(); ++step) last_half += tokens / times[step] * 1e3;
+  for (size_t step = times.size() / 2; step < times.size(); ++step)
+    last_half += static_cast<double>(tokens[step]) / times[step] * 1e3;
   metrics["tokens_per_s_paper"] = last_half / static_cast<double>(times.size() - times.size() / 2);
 
   times.erase(times.begin(), times.end() - window);
@@ -92,7 +93,8 @@ void add_speed_metrics(const Json& config, const std::vector<StepSample>& sample
     means.add(period_ms / static_cast<double>(period));
     period_ms = 0;
   }
-  const double rate = tokens * static_cast<double>(window) / window_ms * 1e3;
+  const auto window_tokens = std::accumulate(tokens.end() - window, tokens.end(), int64_t{0});
+  const double rate = static_cast<double>(window_tokens) / window_ms * 1e3;
   metrics["window_steps"] = window;
   metrics["tokens_per_s"] = rate;
   metrics["forward_tokens_per_s"] = rate * 2 * config_at(config, "method.perturbations").get<double>();

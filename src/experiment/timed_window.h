@@ -52,7 +52,8 @@ class StoppingRule {
 int64_t least_steps_to_stop(int64_t warmup, int64_t period);
 
 // Adds the metrics of the window that `samples` has, none when it has no whole period after warm-up, and a warning when
-// train.stop_within was not reached.
-void add_speed_metrics(const Json& config, const std::vector<StepSample>& samples, Json& result);
+// train.stop_within was not reached. `tokens` are those of each sample's batches, without padding.
+void add_speed_metrics(const Json& config, const std::vector<StepSample>& samples, const std::vector<int64_t>& tokens,
+                       Json& result);
 
 }  // namespace zo2

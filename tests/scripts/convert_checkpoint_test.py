@@ -32,6 +32,15 @@ def published(mini, tmp_path):
     return folder, state
 
 
+@pytest.fixture
+def small(tmp_path):
+    """As `published`, of 4 MB."""
+    folder = tmp_path / "published"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    return folder, {f"decoder.{name}": torch.zeros(1 << 18) for name in ("embed_tokens.weight", "a", "b", "c")}
+
+
 def write_single(folder, state):
     torch.save(state | {"lm_head.weight": state["decoder.embed_tokens.weight"]}, folder / "pytorch_model.bin")
 
@@ -150,30 +159,30 @@ def nest(folder, state):
     (pickle_code, "not a checkpoint that torch.load reads"),
     (nest, "not a dictionary of tensors"),
 ])
-def test_bad_input_is_named_and_leaves_nothing(published, tmp_path, capsys, spoil, said):
-    spoil(*published)
-    assert convert_checkpoint.main([str(published[0]), str(tmp_path / "out")]) == 2
+def test_bad_input_is_named_and_leaves_nothing(small, tmp_path, capsys, spoil, said):
+    spoil(*small)
+    assert convert_checkpoint.main([str(small[0]), str(tmp_path / "out")]) == 2
     assert said in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["published"]
 
 
-def test_a_full_disk_leaves_nothing(script, published, tmp_path):
-    write_single(*published)
+def test_a_full_disk_leaves_nothing(script, small, tmp_path):
+    write_single(*small)
 
     def small_files_only():
         import signal
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
 
-    done = script("convert_checkpoint.py", published[0], tmp_path / "out", code=2, preexec_fn=small_files_only)
+    done = script("convert_checkpoint.py", small[0], tmp_path / "out", code=2, preexec_fn=small_files_only)
     assert "convert_checkpoint: " in done.stderr and "Traceback" not in done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["published"]
 
 
-def test_an_existing_folder_is_not_touched(script, published, tmp_path):
-    write_single(*published)
+def test_an_existing_folder_is_not_touched(script, small, tmp_path):
+    write_single(*small)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine").write_text("mine")
-    done = script("convert_checkpoint.py", published[0], tmp_path / "out", code=2)
+    done = script("convert_checkpoint.py", small[0], tmp_path / "out", code=2)
     assert "exists" in done.stderr
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine"]
