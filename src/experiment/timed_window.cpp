@@ -77,10 +77,12 @@ void add_speed_metrics(const Json& config, const std::vector<StepSample>& sample
   std::vector<double> times;
   for (const StepSample& sample : samples) times.push_back(sample.step_ms);
 
+  const size_t half = std::min((times.size() + 1) / 2, times.size() - 1);
   double last_half = 0;
-  for (size_t step = times.size() / 2; step < times.size(); ++step)
+  for (size_t step = half; step < times.size(); ++step) {
     last_half += static_cast<double>(tokens[step]) / times[step] * 1e3;
-  metrics["tokens_per_s_paper"] = last_half / static_cast<double>(times.size() - times.size() / 2);
+  }
+  metrics["tokens_per_s_paper"] = last_half / static_cast<double>(times.size() - half);
 
   times.erase(times.begin(), times.end() - window);
   double window_ms = 0;

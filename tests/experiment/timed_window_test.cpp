@@ -114,6 +114,12 @@ TEST(SpeedMetrics, AreThoseOfTheLastWholePeriodsAfterWarmUp) {
   EXPECT_FALSE(metrics.contains("step_ms_half_width")) << "two periods";
 
   result = make_result(State::ok, "");
+  add_speed_metrics(config_with(0, 1), samples_of({500, 100, 20}), {100, 100, 100}, result);
+  EXPECT_EQ(result["metrics"]["tokens_per_s_paper"], 5000.0) << "of three steps the last";
+  add_speed_metrics(config_with(0, 1), samples_of({20}), {100}, result);
+  EXPECT_EQ(result["metrics"]["tokens_per_s_paper"], 5000.0) << "of one step that one";
+
+  result = make_result(State::ok, "");
   add_speed_metrics(config_with(5, 2), samples_of({1, 1, 1, 1, 1, 1}), std::vector<int64_t>(6, 100), result);
   EXPECT_EQ(result["metrics"], (Json{{"steps", 6}})) << "no whole period after warm-up";
 }
