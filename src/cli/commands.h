@@ -11,6 +11,7 @@ void add_doctor(CLI::App& app, int& exit_code);
 void add_estimate(CLI::App& app, int& exit_code);
 void add_eval(CLI::App& app, int& exit_code);
 void add_plan(CLI::App& app, int& exit_code);
+void add_reference(CLI::App& app, int& exit_code);  // for who changes a table
 void add_report(CLI::App& app, int& exit_code);
 void add_run(CLI::App& app, int& exit_code);
 void add_score(CLI::App& app, int& exit_code);

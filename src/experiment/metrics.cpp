@@ -19,7 +19,13 @@ constexpr std::array kMetrics{
     Metric{"step_ms_mean", "ms", Better::lower, "time of the window over its steps"},
     Metric{"step_ms_p50", "ms", Better::lower, "median time between the ends of steps, in the window"},
     Metric{"step_ms_p90", "ms", Better::lower, "90th percentile of the same"},
+    Metric{"steps", "", Better::neither,
+           "steps run, warm-up included; fewer than train.steps where train.stop_within ended the run"},
     Metric{"window_steps", "", Better::neither, "steps of the timed window: a whole number of write-back periods"},
+    Metric{
+        "step_ms_half_width", "", Better::lower,
+        "half the 95% confidence interval of step_ms_mean, by the write-back periods of the window, over step_ms_mean; "
+        "five periods or more"},
     Metric{"exposed_transfer_fraction", "", Better::lower,
            "of the time in which anything is copied, the share in which nothing computes (traced steps)"},
     Metric{"busiest_stream_fraction", "", Better::higher,
