@@ -11,10 +11,22 @@ namespace zo2 {
 
 enum class Better : uint8_t { higher, lower, neither };
 
+// What a figure depends on besides the configuration: what may spoil it, and what must be equal for it to be compared
+// (comparable.h).
+enum class Depends : uint8_t {
+  plan,           // nothing: the plan's, or the process's own account of what it allocated
+  device_memory,  // everything on the GPU, by NVML
+  host_memory,
+  speed,
+  loss,
+  machine,  // a reading of the machine, not a result
+};
+
 struct Metric {
   std::string_view name;
   std::string_view unit;  // "bytes", "tok/s", "ms", "s", "MHz", "C", "W", "" for a plain number
   Better better;
+  Depends depends;
   std::string_view definition;
 };
 

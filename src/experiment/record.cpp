@@ -6,6 +6,7 @@
 #include <iterator>
 
 #include "base/error.h"
+#include "experiment/config_schema.h"
 
 namespace zo2 {
 namespace {
@@ -46,6 +47,14 @@ auto reading(const fs::path& path, Function function) {
   } catch (const Json::exception& error) {
     throw UsageError(fmt::format("{}: {}", path.string(), error.what()));
   }
+}
+
+// nullptr when the result does not have the metric.
+const Json* metric_json(const Json& result, std::string_view name) {
+  const auto metrics = result.find("metrics");
+  if (metrics == result.end()) return nullptr;
+  const auto found = metrics->find(std::string(name));
+  return found == metrics->end() || found->is_null() ? nullptr : &*found;
 }
 
 int repeat_number(const fs::path& folder) {
@@ -147,18 +156,21 @@ void write_result(const fs::path& folder, const Json& result) {
   write_file_atomically(folder / "result.json", result.dump(2) + "\n");
 }
 
+std::string Record::model() const {
+  const Json& path = config_at(request.config, "model.path");
+  if (path.is_null()) return config_at(request.config, "model.name").get<std::string>();
+  const fs::path checkpoint = path.get<std::string>();
+  return (checkpoint.has_filename() ? checkpoint : checkpoint.parent_path()).filename().string();
+}
+
 std::optional<double> Record::metric(std::string_view name) const {
-  const Json metrics = result.value("metrics", Json::object());
-  const auto found = metrics.find(std::string(name));
-  if (found == metrics.end() || found->is_null()) return std::nullopt;
-  return number_from_json(*found);
+  const Json* value = metric_json(result, name);
+  return value == nullptr ? std::nullopt : std::optional(number_from_json(*value));
 }
 
 std::optional<int64_t> Record::bytes(std::string_view name) const {
-  const Json metrics = result.value("metrics", Json::object());
-  const auto found = metrics.find(std::string(name));
-  if (found == metrics.end() || !found->is_number_integer()) return std::nullopt;
-  return found->get<int64_t>();
+  const Json* value = metric_json(result, name);
+  return value == nullptr || !value->is_number_integer() ? std::nullopt : std::optional(value->get<int64_t>());
 }
 
 std::string Record::hash(std::string_view name) const {
@@ -169,6 +181,7 @@ std::optional<Record> read_record(const fs::path& folder) {
   const fs::path path = folder / "result.json";
   if (!fs::exists(path)) return std::nullopt;
   Record record{.folder = folder, .request = read_cell_request(folder), .result = read_json(path)};
+  if (fs::exists(folder / "env.json")) record.environment = read_json(folder / "env.json");
   record.state = reading(path, [&] { return parse_state(record.result.at("state").get<std::string>()); });
   return record;
 }

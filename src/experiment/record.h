@@ -88,8 +88,11 @@ struct Record {
   std::filesystem::path folder;
   CellRequest request;
   Json result;
+  Json environment = Json::object();  // env.json; empty when there is none
   State state = State::ok;
 
+  // The model's name, or the name of its checkpoint's folder.
+  std::string model() const;
   // The metric's value, if the record has it.
   std::optional<double> metric(std::string_view name) const;
   // A member of "hashes"; empty when absent.

@@ -25,6 +25,7 @@ ReferenceFigure read_figure(const YAML::Node& node, const YAML::Node& common) {
   ReferenceFigure figure;
   figure.system = text("system");
   figure.origin = text("origin");
+  figure.method = text("method");
   figure.model = text("model");
   figure.metric = text("metric");
   figure.dtype = text("dtype");
@@ -32,17 +33,25 @@ ReferenceFigure read_figure(const YAML::Node& node, const YAML::Node& common) {
   figure.seq = field<int64_t>(node, common, "seq", 0);
   figure.tie_embeddings = field<bool>(node, common, "tie_embeddings", false);
   figure.gpu = text("gpu");
+  figure.link = text("link");
   figure.commit = text("commit");
   figure.source = text("source");
   figure.how_read = text("how_read");
   ZO2_CHECK(!figure.model.empty() && !figure.system.empty() && !figure.source.empty(), UsageError,
             "a figure needs system, model and source");
+  ZO2_CHECK(figure.origin == "published" || figure.origin == "measured", UsageError,
+            "origin is '{}': expected published or measured", figure.origin);
+  ZO2_CHECK(figure.method == "zo2" || figure.method == "mezo", UsageError, "method is '{}': expected zo2 or mezo",
+            figure.method);
   ZO2_CHECK(find_metric(figure.metric) != nullptr, UsageError, "unknown metric '{}'", figure.metric);
   const std::string printed = text("value");
   const size_t space = printed.find(' ');
   ZO2_CHECK(space != std::string::npos, UsageError, "value '{}' needs a unit", printed);
   figure.value = YAML::Node(printed.substr(0, space)).as<double>();
   figure.unit = printed.substr(space + 1);
+  const std::string_view unit = find_metric(figure.metric)->unit;
+  ZO2_CHECK(unit == "bytes" ? figure.bytes().has_value() : figure.unit == unit, UsageError, "value '{}': {} is in {}",
+            printed, figure.metric, unit == "bytes" ? "MB, MiB, GB or GiB" : unit);
   return figure;
 }
 

@@ -1,9 +1,11 @@
 // Figures of other systems, published or measured by us: experiments/reference/*.yaml. A file has `common`, fields
 // that its figures share, and `figures`, a list of maps. Fields of a figure:
 //   system    python-zo2, python-mezo, ...        origin  published | measured
+//   method    zo2 | mezo: which method of ours does the same
 //   model, dtype, batch, seq, tie_embeddings      what ran
 //   metric    a name in metric_table()            value   as printed, with its unit: 3.75 GB
-//   gpu, commit, source, how_read                 where it comes from, and how it was read
+//   gpu, link                                     "NVIDIA H100 80GB", "PCIe 5"; left out when the source does not say
+//   commit, source, how_read                      where it comes from, and how it was read
 #pragma once
 
 #include <cstdint>
@@ -17,6 +19,7 @@ namespace zo2 {
 struct ReferenceFigure {
   std::string system;
   std::string origin;
+  std::string method;
   std::string model;
   std::string metric;
   double value = 0;  // as printed
@@ -26,6 +29,7 @@ struct ReferenceFigure {
   int64_t seq = 0;
   bool tie_embeddings = false;
   std::string gpu;
+  std::string link;
   std::string commit;
   std::string source;
   std::string how_read;
