@@ -1,4 +1,4 @@
-// A table of text: the one form that every printed report goes through.
+// A table of text: the one form that every printed report goes through, for a terminal, Markdown and CSV.
 #pragma once
 
 #include <string>
@@ -15,5 +15,11 @@ struct Table {
 
 // Aligned for a terminal: columns of numbers to the right, others to the left. Ends with a line feed.
 std::string render_text(const Table& table);
+
+// The title as a heading, a pipe table as GitHub renders it, and the notes as a list.
+std::string render_markdown(const Table& table);
+
+// RFC 4180: the columns' names, then the rows. Title and notes are left out, and an empty cell stands for "-".
+std::string render_csv(const Table& table);
 
 }  // namespace zo2

@@ -1,5 +1,6 @@
 """zo2 run and zo2 report on the quick experiment's small variant."""
 
+import csv
 import json
 import os
 import pathlib
@@ -50,6 +51,17 @@ def test_the_report_shows_measured_equal_and_projected(zo2, finished):
     assert {ratio["methods"] for ratio in report["ratios"]} == {"resident/mezo", "zo2/mezo", "zo2/resident"}
     published = [figure for figure in report["beside"] if figure["theirs"]["origin"] == "published"]
     assert [(figure["theirs"]["value"], figure["verdict"]) for figure in published] == [(3.75, "better"), (18.04, "better")]
+
+
+def test_the_report_has_other_formats(zo2, finished):
+    out, _ = finished
+    assert json.loads(zo2("report", out, "--format", "json").stdout) == json.loads(zo2("report", out, "--json").stdout)
+    assert "## Expectations\n\n| cell |" in zo2("report", out, "--format", "markdown").stdout
+    rows = list(csv.DictReader(zo2("report", out, "--format", "csv", "--table", "expect").stdout.splitlines()))
+    assert {row["verdict"] for row in rows} == {"PASS"} and rows[0]["cell"] == "opt-175b-zo2"
+    blocks = zo2("report", out, "--format", "csv").stdout.split("\n\n")
+    assert len(blocks) > 3 and all(block.startswith("# ") for block in blocks)
+    assert "no table 'nothing'" in zo2("report", out, "--table", "nothing", code=2).stderr
 
 
 def test_check_prints_verdicts_and_fails_when_one_does(zo2, finished, tmp_path):

@@ -331,6 +331,22 @@ TEST(Table, AlignsNumbersRightAndWordsLeft) {
             "note\n");
 }
 
+TEST(Table, MarkdownHasAlignmentAndEscapedBars) {
+  EXPECT_EQ(render_markdown({"Title", {"name", "n"}, {{"a|b", "5"}}, {"* note"}}),
+            "## Title\n\n"
+            "| name | n |\n"
+            "| --- | ---: |\n"
+            "| a\\|b | 5 |\n\n"
+            "- \\* note\n");
+}
+
+TEST(Table, CsvQuotesWhatNeedsIt) {
+  EXPECT_EQ(render_csv({"Title", {"name", "n"}, {{"a, \"b\"", "-"}, {"c", "5"}}, {"note"}}),
+            "name,n\n"
+            "\"a, \"\"b\"\"\",\n"
+            "c,5\n");
+}
+
 TEST(Reference, PublishedFilesAreReadAsPrinted) {
   const auto folder = std::filesystem::path(__FILE__).parent_path() / "../../experiments/reference";
   const auto figures = read_references(folder);
