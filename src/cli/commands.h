@@ -8,6 +8,7 @@ namespace zo2 {
 
 void add_cell(CLI::App& app, int& exit_code);  // one repeat of an experiment; started by `run`
 void add_check(CLI::App& app, int& exit_code);
+void add_compare(CLI::App& app, int& exit_code);
 void add_doctor(CLI::App& app, int& exit_code);
 void add_estimate(CLI::App& app, int& exit_code);
 void add_report(CLI::App& app, int& exit_code);

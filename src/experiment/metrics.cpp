@@ -105,4 +105,9 @@ std::string format_metric(const Metric& metric, const Json& value) {
   return metric.unit.empty() ? text : fmt::format("{} {}", text, metric.unit);
 }
 
+std::string format_in_column(const Metric& metric, double value) {
+  if (metric.unit == "bytes") return fmt::format("{:.1f} MiB", value / static_cast<double>(kMiB));
+  return format_metric(metric, value);
+}
+
 }  // namespace zo2

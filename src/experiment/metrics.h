@@ -38,4 +38,7 @@ const Metric* find_metric(std::string_view name);
 // A metric's value as people read it: "1.50 GiB", "1,234 tok/s", "12.3 ms". Accepts the strings of json_number.
 std::string format_metric(const Metric& metric, const Json& value);
 
+// The same for a column of a table: all sizes in MiB, so that rows compare: "1536.0 MiB".
+std::string format_in_column(const Metric& metric, double value);
+
 }  // namespace zo2

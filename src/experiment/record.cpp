@@ -84,11 +84,14 @@ CellRequest read_cell_request(const fs::path& folder) {
   const fs::path path = folder / "config.json";
   const Json json = read_json(path);
   return reading(path, [&] {
+    // Records that were made before a key was added have its default, which is the old behaviour (config_hash).
+    Json config = default_config();
+    config.update(json.at("config"), true);
     return CellRequest{.experiment = json.at("experiment").get<std::string>(),
                        .slug = json.at("slug").get<std::string>(),
                        .repeat = json.at("repeat").get<int>(),
                        .config_hash = json.at("config_hash").get<std::string>(),
-                       .config = json.at("config")};
+                       .config = std::move(config)};
   });
 }
 

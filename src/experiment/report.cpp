@@ -2,11 +2,10 @@
 
 #include <algorithm>
 #include <map>
-#include <set>
 
-#include "base/error.h"
 #include "experiment/comparable.h"
 #include "experiment/config_schema.h"
+#include "experiment/record_folder.h"
 
 namespace zo2 {
 namespace {
@@ -58,29 +57,13 @@ std::vector<SpeedRatio> speed_ratios(const std::vector<Record>& records, const s
 }  // namespace
 
 Report build_report(const std::filesystem::path& dir, const std::vector<ReferenceFigure>& figures, bool all) {
+  RecordFolder folder = read_record_folder(dir, all);
   Report report;
-  report.records = read_records(dir);
-  std::vector<Expectation> expectations;
-  if (std::filesystem::exists(dir / "experiment.json")) {
-    const Json experiment = read_json(dir / "experiment.json");
-    report.name = experiment.value("name", "");
-    expectations = expectations_from_json(experiment);
-    std::set<std::string> current;
-    std::set<std::string> recorded;
-    for (const Record& record : report.records) recorded.insert(record.request.config_hash);
-    for (const Json& cell : experiment.value("cells", Json::array())) {
-      const auto hash = cell.value("config_hash", "");
-      current.insert(hash);
-      if (!recorded.contains(hash)) report.not_run.push_back(cell.value("slug", hash));
-    }
-    if (!all && !current.empty()) {
-      report.older_records = std::erase_if(
-          report.records, [&](const Record& record) { return !current.contains(record.request.config_hash); });
-    }
-  }
-  ZO2_CHECK(!report.records.empty(), IoError, "{} holds no ended repeat yet", dir.string());
-  if (report.name.empty()) report.name = report.records[0].request.experiment;
-  report.expectations = check_expectations(report.records, expectations);
+  report.name = std::move(folder.name);
+  report.records = std::move(folder.records);
+  report.older_records = folder.older_records;
+  report.not_run = std::move(folder.not_run);
+  report.expectations = check_expectations(report.records, folder.expectations);
   report.measured = measured_cells(report.records);
   report.equality = check_equality(report.records);
   report.ratios = speed_ratios(report.records, report.measured);

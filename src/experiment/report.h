@@ -34,8 +34,8 @@ struct SpeedRatio {
 struct Report {
   std::string name;
   std::vector<Record> records;
-  size_t older_records = 0;  // left out: of cells that the last run did not have
-  std::vector<std::string> not_run;  // slugs of the last run's cells that have no record yet
+  size_t older_records = 0;  // this and the next: see RecordFolder
+  std::vector<std::string> not_run;
   std::vector<MeasuredCell> measured;
   std::vector<EqualityVerdict> equality;
   std::vector<SpeedRatio> ratios;
@@ -44,8 +44,7 @@ struct Report {
   std::vector<ExpectationVerdict> expectations;
 };
 
-// Records of cells that DIR's last run did not have (another variant, another -S) are left out unless `all`.
-// Throws IoError when no record is left. `figures` may be empty.
+// Of the records that read_record_folder reads. `figures` may be empty.
 Report build_report(const std::filesystem::path& dir, const std::vector<ReferenceFigure>& figures, bool all = false);
 
 // In the order they are to be read; those without rows are left out.

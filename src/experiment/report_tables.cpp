@@ -65,33 +65,6 @@ std::string roofline_text(const Record& record) {
   return efficiency && text_of(record, "method.name") == "zo2" ? fmt::format("{:.3f}", *efficiency) : "-";
 }
 
-void erase_column(Table& table, size_t column) {
-  table.columns.erase(table.columns.begin() + static_cast<int64_t>(column));
-  for (auto& row : table.rows) row.erase(row.begin() + static_cast<int64_t>(column));
-}
-
-bool says_one_thing(const Table& table, size_t column) {
-  return std::ranges::all_of(table.rows, [&](const auto& row) { return row[column] == table.rows[0][column]; });
-}
-
-// Takes out those of `names` that say nothing in any row: a CPU has no NVML.
-void drop_empty_columns(Table& table, std::initializer_list<std::string_view> names) {
-  for (size_t column = table.columns.size(); column-- > 0 && !table.rows.empty();) {
-    const bool optional = std::ranges::find(names, table.columns[column]) != names.end();
-    if (optional && table.rows[0][column] == "-" && says_one_thing(table, column)) erase_column(table, column);
-  }
-}
-
-// Those of `names` whose cells are all equal say so once, in the title.
-void move_to_title(Table& table, std::initializer_list<std::string_view> names) {
-  for (std::string_view name : names) {
-    const auto column = static_cast<size_t>(std::ranges::find(table.columns, name) - table.columns.begin());
-    if (column == table.columns.size() || table.rows.empty() || !says_one_thing(table, column)) continue;
-    table.title += fmt::format("; {} {}", name, table.rows[0][column]);
-    erase_column(table, column);
-  }
-}
-
 void note_what_happened(const Record& record, Table& table) {
   for (const char* name : {"error", "reason"}) {
     if (record.result.contains(name)) {
@@ -195,10 +168,6 @@ Table projected_table(const Report& report) {
   return table;
 }
 
-std::string shown(const Metric& metric, double value) {
-  return metric.unit == "bytes" ? mib(value) + " MiB" : format_metric(metric, value);
-}
-
 std::string factor_text(const BesideFigure& figure) {
   if (!figure.least) return "-";
   const std::string least = fmt::format("{:.2f}", *figure.least);
@@ -217,7 +186,7 @@ Table beside_table(const Report& report, const Metric& metric) {
     const ReferenceFigure& theirs = figure.theirs;
     const std::string whose = fmt::format("{}, {}", theirs.system, theirs.origin);
     table.rows.push_back({cell_name(report.records[figure.record]),
-                          shown(metric, *figure.ours) + (figure.projected ? " projected" : ""),
+                          format_in_column(metric, *figure.ours) + (figure.projected ? " projected" : ""),
                           fmt::format("{} {}", theirs.value, theirs.unit), whose, factor_text(figure), standing(figure),
                           figure.reason.empty() ? "-" : figure.reason});
     any_range = any_range || figure.least != figure.most;
@@ -249,7 +218,8 @@ Table expectation_table(const Report& report) {
               .notes = {}};
   for (const ExpectationVerdict& verdict : report.expectations) {
     const Expectation& expectation = verdict.expectation;
-    const std::string value = verdict.value ? shown(*find_metric(expectation.metric), *verdict.value) : verdict.reason;
+    const std::string value =
+        verdict.value ? format_in_column(*find_metric(expectation.metric), *verdict.value) : verdict.reason;
     table.rows.push_back({verdict.slug.empty() ? condition_text(expectation.where) : verdict.slug, expectation.metric,
                           expectation.written, value, std::string(verdict_name(verdict.verdict)), expectation.source});
   }

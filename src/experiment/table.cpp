@@ -43,6 +43,10 @@ std::string csv_line(const std::vector<std::string>& cells) {
   return fmt::format("{}\n", fmt::join(fields, ","));
 }
 
+bool says_one_thing(const Table& table, size_t column) {
+  return std::ranges::all_of(table.rows, [&](const auto& row) { return row[column] == table.rows[0][column]; });
+}
+
 }  // namespace
 
 std::string render_text(const Table& table) {
@@ -92,6 +96,27 @@ std::string render_csv(const Table& table) {
   std::string text = csv_line(table.columns);
   for (const auto& row : table.rows) text += csv_line(row);
   return text;
+}
+
+void erase_column(Table& table, size_t column) {
+  table.columns.erase(table.columns.begin() + static_cast<int64_t>(column));
+  for (auto& row : table.rows) row.erase(row.begin() + static_cast<int64_t>(column));
+}
+
+void drop_empty_columns(Table& table, std::initializer_list<std::string_view> names) {
+  for (size_t column = table.columns.size(); column-- > 0 && !table.rows.empty();) {
+    const bool optional = std::ranges::find(names, table.columns[column]) != names.end();
+    if (optional && table.rows[0][column] == "-" && says_one_thing(table, column)) erase_column(table, column);
+  }
+}
+
+void move_to_title(Table& table, std::initializer_list<std::string_view> names) {
+  for (std::string_view name : names) {
+    const auto column = static_cast<size_t>(std::ranges::find(table.columns, name) - table.columns.begin());
+    if (column == table.columns.size() || table.rows.empty() || !says_one_thing(table, column)) continue;
+    table.title += fmt::format("; {} {}", name, table.rows[0][column]);
+    erase_column(table, column);
+  }
 }
 
 }  // namespace zo2
