@@ -44,7 +44,7 @@ std::string processor_of(const Record& record) {
 std::string link_of(const Record& record) {
   const auto generation = record.metric("pcie_link_generation");
   const auto width = record.metric("pcie_link_width");
-  return generation && width ? fmt::format("PCIe {} x{}", *generation, *width) : "";
+  return generation && width ? fmt::format("PCIe {} x{}", *generation, *width) : text_at(record.environment, "link");
 }
 
 bool says_the_same(const std::string& a, const std::string& b) {
@@ -61,6 +61,7 @@ Subject subject_of(const Record& record) {
   const Json& tied = config_at(config, "model.tie_embeddings");
   return {.model = record.model(),
           .tie_embeddings = tied.is_null() || tied.get<bool>(),
+          .task = "",
           .dtype = config_at(config, "engine.dtype").get<std::string>(),
           .batch = config_at(config, "data.batch").get<int64_t>(),
           .seq = config_at(config, "data.seq").get<int64_t>(),
@@ -71,6 +72,7 @@ Subject subject_of(const Record& record) {
 Subject subject_of(const ReferenceFigure& figure) {
   return {.model = figure.model,
           .tie_embeddings = figure.tie_embeddings,
+          .task = figure.task,
           .dtype = figure.dtype,
           .batch = figure.batch,
           .seq = figure.seq,
@@ -79,8 +81,8 @@ Subject subject_of(const ReferenceFigure& figure) {
 }
 
 bool same_shape(const Subject& a, const Subject& b) {
-  return a.model == b.model && a.tie_embeddings == b.tie_embeddings && a.dtype == b.dtype && a.batch == b.batch &&
-         a.seq == b.seq;
+  return a.model == b.model && a.tie_embeddings == b.tie_embeddings && a.task == b.task && a.dtype == b.dtype &&
+         a.batch == b.batch && a.seq == b.seq;
 }
 
 std::string difference(const Subject& a, const Subject& b, const Metric& metric, const std::set<std::string>& ignore) {

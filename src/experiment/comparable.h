@@ -19,6 +19,7 @@ namespace zo2 {
 struct Subject {
   std::string model;
   bool tie_embeddings = true;
+  std::string task;  // empty: random tokens
   std::string dtype;
   int64_t batch = 0;
   int64_t seq = 0;
@@ -28,7 +29,7 @@ struct Subject {
 Subject subject_of(const Record& record);
 Subject subject_of(const ReferenceFigure& figure);
 
-// The same model shape, tie, dtype, batch and seq.
+// The same model shape, tie, task, dtype, batch and seq.
 bool same_shape(const Subject& a, const Subject& b);
 
 // In what two figures of `metric` differ so that they cannot be compared: "dtype: fp16 and bf16"; empty when they can.

@@ -19,7 +19,6 @@ constexpr std::array<std::string_view, 4> kHeadline{"tokens_per_s", "nvml_step_p
 struct SideCell {
   std::vector<const Record*> repeats;
   const Record& first() const { return *repeats[0]; }
-  const Json& config() const { return first().request.config; }
 };
 
 // In the order of the records; a forecast is not a run.
@@ -49,20 +48,23 @@ std::set<std::string> ignored_keys(const std::set<std::string>& ignore) {
   return keys;
 }
 
-std::string hash_without(const Json& config, const std::set<std::string>& keys) {
-  Json kept = config;
-  for (const std::string& key : keys) config_set(kept, key, find_key(key)->default_value);
-  return config_hash(kept);
+// A record of another system tells some of its keys only (import.h).
+bool tells(const Record& record, std::string_view key) {
+  if (record.system().empty()) return true;
+  const Json& given = record.result["imported"]["given"];
+  return std::ranges::find(given, key) != given.end();
 }
 
 std::string text_of(const Json& value) { return value.is_string() ? value.get<std::string>() : value.dump(); }
 
-std::vector<Difference> config_differences(const Json& left, const Json& right) {
+// Of the keys that both tell.
+std::vector<Difference> config_differences(const Record& left, const Record& right) {
   std::vector<Difference> differences;
   for (const KeySpec& spec : config_schema()) {
-    const Json& a = config_at(left, spec.key);
-    const Json& b = config_at(right, spec.key);
-    if (a != b) differences.push_back({std::string(spec.key), text_of(a), text_of(b)});
+    const Json& a = config_at(left.request.config, spec.key);
+    const Json& b = config_at(right.request.config, spec.key);
+    if (a == b || !tells(left, spec.key) || !tells(right, spec.key)) continue;
+    differences.push_back({std::string(spec.key), text_of(a), text_of(b)});
   }
   return differences;
 }
@@ -173,30 +175,32 @@ std::vector<const Metric*> chosen_metrics(const CompareOptions& options) {
 using Pairs = std::vector<std::pair<size_t, size_t>>;
 
 // Indices of matching cells; a cell with an equal one on the other side matches nothing else.
-Pairs match(const std::vector<SideCell>& left, const std::vector<SideCell>& right, const std::set<std::string>& keys) {
-  const auto pairs_by = [&](const auto& hash, const std::set<size_t>& done_left, const std::set<size_t>& done_right) {
-    std::multimap<std::string, size_t> by_hash;
-    for (size_t j = 0; j < right.size(); ++j) {
-      if (!done_right.contains(j)) by_hash.emplace(hash(right[j]), j);
+Pairs match(const std::vector<SideCell>& left, const std::vector<SideCell>& right,
+            const std::set<std::string>& ignore) {
+  std::map<std::string, size_t> by_hash;
+  for (size_t j = 0; j < right.size(); ++j) by_hash.emplace(right[j].first().request.config_hash, j);
+  Pairs pairs;
+  std::set<size_t> left_over;
+  std::set<size_t> right_over;
+  for (size_t j = 0; j < right.size(); ++j) right_over.insert(j);
+  for (size_t i = 0; i < left.size(); ++i) {
+    const auto found = by_hash.find(left[i].first().request.config_hash);
+    if (found == by_hash.end()) {
+      left_over.insert(i);
+    } else {
+      pairs.emplace_back(i, found->second);
+      right_over.erase(found->second);
     }
-    Pairs pairs;
-    for (size_t i = 0; i < left.size(); ++i) {
-      if (done_left.contains(i)) continue;
-      const auto [begin, end] = by_hash.equal_range(hash(left[i]));
-      for (auto at = begin; at != end; ++at) pairs.emplace_back(i, at->second);
-    }
-    return pairs;
-  };
-  Pairs pairs = pairs_by([](const SideCell& cell) { return cell.first().request.config_hash; }, {}, {});
-  if (keys.empty()) return pairs;
-  std::set<size_t> done_left;
-  std::set<size_t> done_right;
-  for (const auto& [i, j] : pairs) {
-    done_left.insert(i);
-    done_right.insert(j);
   }
-  const auto loose = [&](const SideCell& cell) { return hash_without(cell.config(), keys); };
-  for (const auto& pair : pairs_by(loose, done_left, done_right)) pairs.push_back(pair);
+  const auto equal_but_for_ignored = [&](const Record& a, const Record& b) {
+    return std::ranges::all_of(config_differences(a, b),
+                               [&](const Difference& difference) { return ignore.contains(difference.key); });
+  };
+  for (size_t i : left_over) {
+    for (size_t j : right_over) {
+      if (equal_but_for_ignored(left[i].first(), right[j].first())) pairs.emplace_back(i, j);
+    }
+  }
   std::ranges::sort(pairs);
   return pairs;
 }
@@ -267,7 +271,7 @@ Comparison compare(const CompareSide& left, const CompareSide& right, const Comp
     matched_right.insert(j);
     CellComparison cell{.left = a.first().request.slug,
                         .right = b.first().request.slug,
-                        .config = config_differences(a.config(), b.config()),
+                        .config = config_differences(a.first(), b.first()),
                         .metrics = {}};
     for (const Metric* metric : metrics) {
       const bool asked = !options.metrics.empty();
@@ -285,7 +289,7 @@ Comparison compare(const CompareSide& left, const CompareSide& right, const Comp
   if (result.cells.empty()) {
     std::vector<std::string> keys;
     if (!left_cells.empty() && !right_cells.empty()) {
-      for (const Difference& difference : config_differences(left_cells[0].config(), right_cells[0].config())) {
+      for (const Difference& difference : config_differences(left_cells[0].first(), right_cells[0].first())) {
         keys.push_back(difference.key);
       }
     }

@@ -1,8 +1,9 @@
 // Compares two sets of records cell by cell, with the process (the repeat) as the unit of replication.
 //
-// Cells match when their config_hash is equal; what is left matches when the hashes without the keys in `ignore` are
-// equal, every such pair. With five values a side a metric gets an interval for the ratio of means (bootstrap.h) and a
-// verdict by it; with fewer there is none. Figures count and are comparable as comparable.h says.
+// Cells match when their config_hash is equal; of what is left, every two that differ in no key but those in `ignore`,
+// an imported cell (import.h) having the keys only that it tells. With five values a side a metric gets an interval for
+// the ratio of means (bootstrap.h) and a verdict by it; with fewer there is none. Figures count and are comparable as
+// comparable.h says.
 #pragma once
 
 #include <optional>
@@ -18,7 +19,7 @@
 
 namespace zo2 {
 
-// One side: DIR, or DIR:CELL with a slug or a folder's name under DIR/cells.
+// One side: DIR (which can be DIR/imported/NAME), or DIR:CELL with a slug or a folder's name under DIR/cells.
 struct CompareSide {
   std::string text;  // as written
   std::vector<Record> records;

@@ -72,6 +72,8 @@ constexpr std::array kMetrics{
     Metric{"loss_last", "", Better::lower, Depends::loss, "the same, last step"},
     Metric{"gradient_nonzero_fraction", "", Better::higher, Depends::loss,
            "share of steps with a finite, non-zero gradient"},
+    Metric{"task_score", "%", Better::higher, Depends::loss,
+           "share of a task's evaluation examples that are answered right; F1 where answers are generated"},
     Metric{"parameters", "", Better::neither, Depends::plan, "elements of all parameters; a tied table counts once"},
 };
 

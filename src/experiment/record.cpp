@@ -6,6 +6,7 @@
 #include <iterator>
 
 #include "base/error.h"
+#include "experiment/archive.h"
 #include "experiment/config_schema.h"
 
 namespace zo2 {
@@ -122,9 +123,15 @@ void SampleWriter::write(const Json& line) {
 }
 
 std::vector<Json> read_sample_lines(const fs::path& folder) {
-  const fs::path path = folder / "samples.jsonl";
-  std::ifstream stream(path, std::ios::binary);
-  const std::string text{std::istreambuf_iterator<char>(stream), {}};
+  fs::path path = folder / "samples.jsonl";
+  std::string text;
+  if (!fs::exists(path) && fs::exists(folder / "samples.jsonl.gz")) {
+    path += ".gz";
+    text = read_gzip(path);
+  } else {
+    std::ifstream stream(path, std::ios::binary);
+    text.assign(std::istreambuf_iterator<char>(stream), {});
+  }
   std::vector<Json> lines;
   size_t start = 0;
   for (size_t end; (end = text.find('\n', start)) != std::string::npos; start = end + 1) {
@@ -158,6 +165,8 @@ Json make_result(State state, const std::string& config_hash) {
 void write_result(const fs::path& folder, const Json& result) {
   write_file_atomically(folder / "result.json", result.dump(2) + "\n");
 }
+
+std::string Record::system() const { return result.contains("imported") ? result["imported"].value("system", "") : ""; }
 
 std::string Record::model() const {
   const Json& path = config_at(request.config, "model.path");

@@ -3,6 +3,8 @@
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
+#include <array>
+#include <charconv>
 
 #include "base/bytes.h"
 #include "base/error.h"
@@ -28,6 +30,7 @@ ReferenceFigure read_figure(const YAML::Node& node, const YAML::Node& common) {
   figure.method = text("method");
   figure.model = text("model");
   figure.metric = text("metric");
+  figure.task = text("task");
   figure.dtype = text("dtype");
   figure.batch = field<int64_t>(node, common, "batch", 0);
   figure.seq = field<int64_t>(node, common, "seq", 0);
@@ -37,35 +40,41 @@ ReferenceFigure read_figure(const YAML::Node& node, const YAML::Node& common) {
   figure.commit = text("commit");
   figure.source = text("source");
   figure.how_read = text("how_read");
-  ZO2_CHECK(!figure.model.empty() && !figure.system.empty() && !figure.source.empty(), UsageError,
-            "a figure needs system, model and source");
+  ZO2_CHECK(!figure.model.empty() && !figure.system.empty() && !figure.method.empty() && !figure.source.empty(),
+            UsageError, "a figure needs system, method, model and source");
   ZO2_CHECK(figure.origin == "published" || figure.origin == "measured", UsageError,
             "origin is '{}': expected published or measured", figure.origin);
-  ZO2_CHECK(figure.method == "zo2" || figure.method == "mezo", UsageError, "method is '{}': expected zo2 or mezo",
-            figure.method);
   ZO2_CHECK(find_metric(figure.metric) != nullptr, UsageError, "unknown metric '{}'", figure.metric);
-  const std::string printed = text("value");
-  const size_t space = printed.find(' ');
-  ZO2_CHECK(space != std::string::npos, UsageError, "value '{}' needs a unit", printed);
-  figure.value = YAML::Node(printed.substr(0, space)).as<double>();
-  figure.unit = printed.substr(space + 1);
-  const std::string_view unit = find_metric(figure.metric)->unit;
-  ZO2_CHECK(unit == "bytes" ? figure.bytes().has_value() : figure.unit == unit, UsageError, "value '{}': {} is in {}",
-            printed, figure.metric, unit == "bytes" ? "MB, MiB, GB or GiB" : unit);
+  figure.set_value(text("value"));
   return figure;
 }
 
 }  // namespace
 
 std::optional<ReferenceFigure::Bytes> ReferenceFigure::bytes() const {
-  for (const auto& [decimal, binary] : {std::pair{"MB", "MiB"}, {"GB", "GiB"}}) {
-    if (unit != decimal && unit != binary) continue;
-    const auto scaled = [&](const char* name) {
-      return value * static_cast<double>(parse_bytes(std::string("1 ") + name));
-    };
-    return Bytes{scaled(unit.c_str()), scaled(binary)};
-  }
-  return std::nullopt;
+  struct Unit {
+    std::string_view name;
+    double least;
+    double most;
+  };
+  constexpr std::array kSizes{Unit{"bytes", 1, 1},     Unit{"B", 1, 1},        Unit{"kB", 1e3, kKiB},
+                              Unit{"MB", 1e6, kMiB},   Unit{"GB", 1e9, kGiB},  Unit{"KiB", kKiB, kKiB},
+                              Unit{"MiB", kMiB, kMiB}, Unit{"GiB", kGiB, kGiB}};
+  const auto* const size = std::ranges::find(kSizes, unit, &Unit::name);
+  if (size == kSizes.end()) return std::nullopt;
+  return Bytes{value * size->least, value * size->most};
+}
+
+void ReferenceFigure::set_value(const std::string& printed) {
+  const char* end = printed.data() + printed.size();
+  const auto [rest, code] = std::from_chars(printed.data(), end, value);
+  ZO2_CHECK(code == std::errc(), UsageError, "value '{}' is not a number with its unit", printed);
+  unit = std::string(rest, end);
+  unit.erase(0, unit.find_first_not_of(' '));
+  const std::string_view expected = find_metric(metric)->unit;
+  ZO2_CHECK(expected == "bytes" ? bytes().has_value() : unit == expected, UsageError,
+            "value '{}': needs a unit: {} is in {}", printed, metric,
+            expected == "bytes" ? "bytes, kB, MB, GB, KiB, MiB or GiB" : expected);
 }
 
 std::vector<ReferenceFigure> read_reference(const fs::path& file) {

@@ -1,8 +1,9 @@
 // Figures of other systems, published or measured by us: experiments/reference/*.yaml. A file has `common`, fields
 // that its figures share, and `figures`, a list of maps. Fields of a figure:
 //   system    python-zo2, python-mezo, ...        origin  published | measured
-//   method    zo2 | mezo: which method of ours does the same
-//   model, dtype, batch, seq, tie_embeddings      what ran
+//   method    which method of ours does the same (zo2, mezo); any other name stands beside none of ours
+//   model, dtype, batch, seq, tie_embeddings      what ran; seq 0: lengths vary
+//   task      what it was evaluated on; left out for random tokens
 //   metric    a name in metric_table()            value   as printed, with its unit: 3.75 GB
 //   gpu, link                                     "NVIDIA H100 80GB", "PCIe 5"; left out when the source does not say
 //   commit, source, how_read                      where it comes from, and how it was read
@@ -18,12 +19,13 @@ namespace zo2 {
 
 struct ReferenceFigure {
   std::string system;
-  std::string origin;
+  std::string origin;  // in a file published or measured; imported: of a record (import.h)
   std::string method;
   std::string model;
+  std::string task;
   std::string metric;
   double value = 0;  // as printed
-  std::string unit;  // as printed: "GB", "MiB", "tok/s"
+  std::string unit;  // as printed: "GB", "MiB", "tok/s"; "bytes" when it was not printed for people
   std::string dtype;
   int64_t batch = 0;
   int64_t seq = 0;
@@ -41,6 +43,9 @@ struct ReferenceFigure {
     double most = 0;
   };
   std::optional<Bytes> bytes() const;
+
+  // "3.75 GB" -> value and unit, for the metric set before. Throws UsageError when the unit is not one of the metric's.
+  void set_value(const std::string& printed);
 };
 
 // Throws IoError, or UsageError naming file and line.

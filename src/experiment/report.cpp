@@ -5,6 +5,7 @@
 
 #include "experiment/comparable.h"
 #include "experiment/config_schema.h"
+#include "experiment/import.h"
 #include "experiment/record_folder.h"
 
 namespace zo2 {
@@ -70,7 +71,9 @@ Report build_report(const std::filesystem::path& dir, const std::vector<Referenc
   for (size_t i = 0; i < report.records.size(); ++i) {
     if (report.records[i].state == State::projected) report.projected.push_back(i);
   }
-  report.beside = figures_beside(report.records, figures);
+  std::vector<ReferenceFigure> all_figures = figures;
+  for (ReferenceFigure& figure : figures_of(read_imported_records(dir))) all_figures.push_back(std::move(figure));
+  report.beside = figures_beside(report.records, all_figures);
   return report;
 }
 

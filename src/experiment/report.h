@@ -44,12 +44,13 @@ struct Report {
   std::vector<ExpectationVerdict> expectations;
 };
 
-// Of the records that read_record_folder reads. `figures` may be empty.
+// Of the records that read_record_folder reads. `figures`, which may be empty, and what was imported into DIR stand
+// beside them.
 Report build_report(const std::filesystem::path& dir, const std::vector<ReferenceFigure>& figures, bool all = false);
 
 // In the order they are to be read; those without rows are left out.
 std::vector<Table> to_tables(const Report& report);
-// Equality and expectations only, of tables and of JSON: what `zo2 check` shows.
+// Only equality, what stands beside and expectations, as tables and as JSON: what `zo2 check` shows.
 std::vector<Table> verdict_tables(const Report& report);
 Json verdicts_json(const Report& report);
 Json to_json(const Report& report);

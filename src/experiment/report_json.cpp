@@ -70,6 +70,8 @@ Json verdicts_json(const Report& report) {
                                     {"reason", verdict.reason},
                                     {"source", verdict.expectation.source}});
   }
+  json["beside"] = Json::array();
+  for (const BesideFigure& figure : report.beside) json["beside"].push_back(beside_json(report, figure));
   const VerdictCounts counts = count_verdicts(report.equality, report.expectations);
   for (Verdict verdict : {Verdict::pass, Verdict::fail, Verdict::not_comparable, Verdict::missing}) {
     json["counts"][std::string(verdict_name(verdict))] = counts.of(verdict);
@@ -101,8 +103,6 @@ Json to_json(const Report& report) {
                                  {"metrics", record.result.value("metrics", Json::object())},
                                  {"chosen", record.result.value("chosen", Json::object())}});
   }
-  json["beside"] = Json::array();
-  for (const BesideFigure& figure : report.beside) json["beside"].push_back(beside_json(report, figure));
   return json;
 }
 

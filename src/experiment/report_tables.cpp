@@ -82,7 +82,8 @@ void note_what_happened(const Record& record, Table& table) {
 }
 
 Table measured_table(const Report& report) {
-  Table table{.title = "Measured",
+  const std::string system = report.records[0].system();
+  Table table{.title = system.empty() ? "Measured" : fmt::format("Imported from {}, not measured here", system),
               .columns = {"cell", "model", "method", "dtype", "batch x seq", "state", "tok/s", "of", "ms/step p50",
                           "arena MiB", "plan", "NVML MiB", "roofline", "host MiB", "loss first -> last"},
               .rows = {},
@@ -174,6 +175,12 @@ std::string factor_text(const BesideFigure& figure) {
   return *figure.least == *figure.most ? least : fmt::format("{} to {:.2f}", least, *figure.most);
 }
 
+std::string theirs_text(const BesideFigure& figure) {
+  const ReferenceFigure& theirs = figure.theirs;
+  const bool printed = theirs.unit != "bytes" && !theirs.unit.empty();
+  return printed ? fmt::format("{} {}", theirs.value, theirs.unit) : format_in_column(*figure.metric, theirs.value);
+}
+
 Table beside_table(const Report& report, const Metric& metric) {
   Table table{.title = fmt::format("Beside other systems: {}", metric.name),
               .columns = {"cell", "ours", "theirs", "whose", "times better", "verdict", "why not"},
@@ -187,7 +194,7 @@ Table beside_table(const Report& report, const Metric& metric) {
     const std::string whose = fmt::format("{}, {}", theirs.system, theirs.origin);
     table.rows.push_back({cell_name(report.records[figure.record]),
                           format_in_column(metric, *figure.ours) + (figure.projected ? " projected" : ""),
-                          fmt::format("{} {}", theirs.value, theirs.unit), whose, factor_text(figure), standing(figure),
+                          theirs_text(figure), whose, factor_text(figure), standing(figure),
                           figure.reason.empty() ? "-" : figure.reason});
     any_range = any_range || figure.least != figure.most;
     const std::string source = whose + ": " + theirs.source;
@@ -226,23 +233,21 @@ Table expectation_table(const Report& report) {
   return table;
 }
 
-std::vector<Table> without_empty(std::vector<Table> tables) {
+}  // namespace
+
+std::vector<Table> verdict_tables(const Report& report) {
+  std::vector<Table> tables{equality_table(report)};
+  for (const Metric& metric : metric_table()) tables.push_back(beside_table(report, metric));
+  tables.push_back(expectation_table(report));
   std::erase_if(tables, [](const Table& table) { return table.rows.empty(); });
   return tables;
 }
 
-}  // namespace
-
 std::vector<Table> to_tables(const Report& report) {
-  std::vector<Table> tables{measured_table(report), equality_table(report), ratio_table(report),
-                            projected_table(report)};
-  for (const Metric& metric : metric_table()) tables.push_back(beside_table(report, metric));
-  tables.push_back(expectation_table(report));
-  return without_empty(std::move(tables));
-}
-
-std::vector<Table> verdict_tables(const Report& report) {
-  return without_empty({equality_table(report), expectation_table(report)});
+  std::vector<Table> tables{measured_table(report), projected_table(report), ratio_table(report)};
+  std::erase_if(tables, [](const Table& table) { return table.rows.empty(); });
+  for (Table& table : verdict_tables(report)) tables.push_back(std::move(table));
+  return tables;
 }
 
 }  // namespace zo2
