@@ -11,6 +11,7 @@ void add_check(CLI::App& app, int& exit_code);
 void add_compare(CLI::App& app, int& exit_code);
 void add_doctor(CLI::App& app, int& exit_code);
 void add_estimate(CLI::App& app, int& exit_code);
+void add_eval(CLI::App& app, int& exit_code);
 void add_export_records(CLI::App& app, int& exit_code);
 void add_import(CLI::App& app, int& exit_code);
 void add_pack(CLI::App& app, int& exit_code);
