@@ -1,128 +1,125 @@
 #include "experiment/archive.h"
 
-#include <archive.h>
-#include <archive_entry.h>
+#include <zlib.h>
+#include <zstd.h>
 
+#include <algorithm>
 #include <array>
+#include <cstring>
+#include <limits>
+#include <memory>
 
 #include "base/error.h"
-#include "base/file.h"
+#include "base/json.h"
 
 namespace zo2 {
 namespace {
 
-namespace fs = std::filesystem;
+constexpr size_t kBlock = 512;
+constexpr int kGzipFormat = 15 + 16;  // the largest window, with gzip's header instead of zlib's
+constexpr int kZstdLevel = 19;        // seconds for tens of megabytes; unpacking is as fast as at any level
 
-struct FreeWriter {
-  void operator()(archive* writer) const { archive_write_free(writer); }
+struct TarHeader {
+  char name[100];
+  char mode[8];
+  char user[8];
+  char group[8];
+  char size[12];
+  char time[12];
+  char checksum[8];
+  char type;
+  char link[100];
+  char magic[6];
+  char version[2];
+  char user_name[32];
+  char group_name[32];
+  char device_major[8];
+  char device_minor[8];
+  char prefix[155];
+  char padding[12];
 };
-struct FreeReader {
-  void operator()(archive* reader) const { archive_read_free(reader); }
-};
-using Writer = std::unique_ptr<archive, FreeWriter>;
-using Reader = std::unique_ptr<archive, FreeReader>;
+static_assert(sizeof(TarHeader) == kBlock);
 
-// Warnings are errors too: an archive that holds almost what was asked is of no use.
-void require(archive* handle, int code, const std::string& what) {
-  if (code == ARCHIVE_OK) return;
-  const char* reason = archive_error_string(handle);
-  throw IoError(fmt::format("cannot {}: {}", what, reason == nullptr ? "libarchive gives no reason" : reason));
-}
+void put(char* field, std::string_view text) { std::ranges::copy(text, field); }
 
-void add_gzip_filter(archive* writer) {
-  require(writer, archive_write_add_filter_gzip(writer), "compress by gzip");
-  require(writer, archive_write_set_filter_option(writer, "gzip", "timestamp", nullptr), "leave out gzip's time");
-}
-
-void write_entry(archive* writer, const std::string& name, std::string_view bytes, const std::string& what) {
-  const std::unique_ptr<archive_entry, void (*)(archive_entry*)> entry(archive_entry_new(), archive_entry_free);
-  archive_entry_set_pathname(entry.get(), name.c_str());
-  archive_entry_set_filetype(entry.get(), AE_IFREG);
-  archive_entry_set_perm(entry.get(), 0644);
-  archive_entry_set_size(entry.get(), static_cast<la_int64_t>(bytes.size()));
-  archive_entry_set_mtime(entry.get(), 0, 0);
-  require(writer, archive_write_header(writer, entry.get()), what);
-  const la_ssize_t written = archive_write_data(writer, bytes.data(), bytes.size());
-  require(writer, written == static_cast<la_ssize_t>(bytes.size()) ? ARCHIVE_OK : ARCHIVE_FATAL, what);
-}
-
-la_ssize_t append_to_string(archive* /*writer*/, void* text, const void* data, size_t bytes) {
-  static_cast<std::string*>(text)->append(static_cast<const char*>(data), bytes);
-  return static_cast<la_ssize_t>(bytes);
+std::string zstd(std::string_view bytes) {
+  std::string packed(ZSTD_compressBound(bytes.size()), '\0');
+  const size_t size = ZSTD_compress(packed.data(), packed.size(), bytes.data(), bytes.size(), kZstdLevel);
+  ZO2_ASSERT(!ZSTD_isError(size));
+  packed.resize(size);
+  return packed;
 }
 
 }  // namespace
 
 std::string gzip(std::string_view bytes) {
-  const Writer writer(archive_write_new());
-  std::string packed;
-  add_gzip_filter(writer.get());
-  require(writer.get(), archive_write_set_format_raw(writer.get()), "compress");
-  require(writer.get(), archive_write_set_bytes_in_last_block(writer.get(), 1), "compress");  // no padding
-  require(writer.get(), archive_write_open(writer.get(), &packed, nullptr, append_to_string, nullptr), "compress");
-  write_entry(writer.get(), "data", bytes, "compress");
-  require(writer.get(), archive_write_close(writer.get()), "compress");
+  ZO2_CHECK(bytes.size() <= std::numeric_limits<uInt>::max(), UsageError, "{} bytes are more than gzip takes at once",
+            bytes.size());
+  z_stream stream{};
+  ZO2_ASSERT(deflateInit2(&stream, Z_BEST_COMPRESSION, Z_DEFLATED, kGzipFormat, 9, Z_DEFAULT_STRATEGY) == Z_OK);
+  std::string packed(deflateBound(&stream, bytes.size()), '\0');
+  std::string input(bytes);  // zlib's interface wants to be able to write
+  stream.next_in = reinterpret_cast<Bytef*>(input.data());
+  stream.avail_in = static_cast<uInt>(input.size());
+  stream.next_out = reinterpret_cast<Bytef*>(packed.data());
+  stream.avail_out = static_cast<uInt>(packed.size());
+  const int code = deflate(&stream, Z_FINISH);
+  packed.resize(stream.total_out);
+  deflateEnd(&stream);
+  ZO2_ASSERT(code == Z_STREAM_END);
   return packed;
 }
 
-std::string read_gzip(const fs::path& path) {
-  const Reader reader(archive_read_new());
-  const std::string what = "read " + path.string();
-  require(reader.get(), archive_read_support_filter_gzip(reader.get()), what);
-  require(reader.get(), archive_read_support_format_raw(reader.get()), what);
-  require(reader.get(), archive_read_open_filename(reader.get(), path.c_str(), 1 << 16), what);
-  archive_entry* entry = nullptr;
-  const int code = archive_read_next_header(reader.get(), &entry);
-  if (code == ARCHIVE_EOF) return "";  // nothing was packed
-  require(reader.get(), code, what);
+std::string read_gzip(const std::filesystem::path& path) {
+  const std::unique_ptr<gzFile_s, int (*)(gzFile)> file(gzopen(path.c_str(), "rb"), gzclose);
+  ZO2_CHECK(file, IoError, "cannot read {}", path.string());
   std::string text;
   std::array<char, 1 << 16> buffer;
-  while (true) {
-    const la_ssize_t got = archive_read_data(reader.get(), buffer.data(), buffer.size());
-    require(reader.get(), got < 0 ? ARCHIVE_FATAL : ARCHIVE_OK, what);
-    if (got == 0) return text;
+  int got = 0;
+  while ((got = gzread(file.get(), buffer.data(), buffer.size())) > 0)
     text.append(buffer.data(), static_cast<size_t>(got));
-  }
+  int code = Z_OK;
+  const char* reason = gzerror(file.get(), &code);
+  ZO2_CHECK(got == 0 && code == Z_OK, IoError, "cannot read {}: {}", path.string(), reason);
+  return text;
 }
 
-struct TarWriter::State {
-  fs::path path;
-  fs::path partial;
-  Writer writer;
-};
+void TarArchive::add(const std::string& name, std::string_view bytes) {
+  TarHeader header{};
+  size_t cut = 0;  // where the name behind the prefix begins
+  if (name.size() > sizeof header.name) {
+    cut = name.find('/', name.size() - sizeof header.name - 1) + 1;
+    ZO2_CHECK(cut > 1 && cut - 1 <= sizeof header.prefix, UsageError, "'{}' is too long a name for a tar archive",
+              name);
+    put(header.prefix, name.substr(0, cut - 1));
+  }
+  put(header.name, name.substr(cut));
+  put(header.mode, "0000644");
+  put(header.user, "0000000");
+  put(header.group, "0000000");
+  put(header.size, fmt::format("{:011o}", bytes.size()));
+  put(header.time, "00000000000");
+  put(header.checksum, "        ");  // counts as spaces in the sum
+  header.type = '0';
+  put(header.magic, "ustar");
+  put(header.version, "00");
+  std::array<unsigned char, kBlock> raw;
+  std::memcpy(raw.data(), &header, kBlock);
+  unsigned sum = 0;
+  for (unsigned char byte : raw) sum += byte;
+  put(header.checksum, fmt::format("{:06o}", sum));
+  header.checksum[6] = '\0';
+  bytes_.append(reinterpret_cast<const char*>(&header), kBlock);
+  bytes_ += bytes;
+  bytes_.append((kBlock - bytes.size() % kBlock) % kBlock, '\0');
+}
 
-TarWriter::TarWriter(const fs::path& path)
-    : state_(new State{path, path.string() + ".partial", Writer(archive_write_new())}) {
-  archive* writer = state_->writer.get();
+void TarArchive::write(const std::filesystem::path& path) const {
   const std::string name = path.filename().string();
-  const std::string what = "write " + path.string();
-  if (name.ends_with(".tar.gz")) {
-    add_gzip_filter(writer);
-  } else if (name.ends_with(".tar.zst")) {
-    require(writer, archive_write_add_filter_zstd(writer), "compress by zstd");
-  } else {
-    throw UsageError(fmt::format("{}: name the archive .tar.gz or .tar.zst", path.string()));
-  }
-  // ustar, with pax headers only for what it cannot hold, such as long names.
-  require(writer, archive_write_set_format_pax_restricted(writer), what);
-  require(writer, archive_write_open_filename(writer, state_->partial.c_str()), what);
-}
-
-TarWriter::~TarWriter() {
-  if (!state_->writer) return;
-  state_->writer.reset();
-  std::error_code ignored;
-  fs::remove(state_->partial, ignored);
-}
-
-void TarWriter::add(const std::string& name, std::string_view bytes) {
-  write_entry(state_->writer.get(), name, bytes, "write " + state_->path.string());
-}
-
-void TarWriter::finish() {
-  require(state_->writer.get(), archive_write_close(state_->writer.get()), "write " + state_->path.string());
-  state_->writer.reset();
-  rename_durably(state_->partial, state_->path);
+  const bool zst = name.ends_with(".tar.zst");
+  ZO2_CHECK(zst || name.ends_with(".tar.gz"), UsageError, "{}: name the archive .tar.gz or .tar.zst", path.string());
+  const std::string whole = bytes_ + std::string(2 * kBlock, '\0');
+  write_file_atomically(path, zst ? zstd(whole) : gzip(whole));
 }
 
 }  // namespace zo2

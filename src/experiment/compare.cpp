@@ -48,9 +48,10 @@ std::set<std::string> ignored_keys(const std::set<std::string>& ignore) {
   return keys;
 }
 
-// A record of another system tells some of its keys only (import.h).
-bool tells(const Record& record, std::string_view key) {
-  if (record.system().empty()) return true;
+// A record of another system tells some of its keys only (import.h), and beside one a key that is unset, which stands
+// for what the family of models has, tells nothing either.
+bool tells(const Record& record, const Record& other, std::string_view key) {
+  if (record.system().empty()) return other.system().empty() || !config_at(record.request.config, key).is_null();
   const Json& given = record.result["imported"]["given"];
   return std::ranges::find(given, key) != given.end();
 }
@@ -63,7 +64,7 @@ std::vector<Difference> config_differences(const Record& left, const Record& rig
   for (const KeySpec& spec : config_schema()) {
     const Json& a = config_at(left.request.config, spec.key);
     const Json& b = config_at(right.request.config, spec.key);
-    if (a == b || !tells(left, spec.key) || !tells(right, spec.key)) continue;
+    if (a == b || !tells(left, right, spec.key) || !tells(right, left, spec.key)) continue;
     differences.push_back({std::string(spec.key), text_of(a), text_of(b)});
   }
   return differences;

@@ -59,7 +59,6 @@ PackSummary pack_records(const fs::path& dir, const fs::path& archive) {
   const RecordFolder folder = read_record_folder(dir, true);
   std::vector<Record> records = folder.records;
   for (Record& record : read_imported_records(dir)) records.push_back(std::move(record));
-  TarWriter tar(archive);
   Files files;
   if (fs::exists(dir / "experiment.json")) files["experiment.json"] = read_file(dir / "experiment.json");
   for (const Record& record : records) add_record(dir, record.folder, files);
@@ -71,9 +70,10 @@ PackSummary pack_records(const fs::path& dir, const fs::path& archive) {
     summary.bytes += static_cast<int64_t>(bytes.size());
   }
   summary.warnings = size_warnings(files, summary.bytes);
+  TarArchive tar;
   tar.add(folder.name + "/SHA256SUMS", sums);
   for (const auto& [name, bytes] : files) tar.add(folder.name + "/" + name, bytes);
-  tar.finish();
+  tar.write(archive);
   return summary;
 }
 
