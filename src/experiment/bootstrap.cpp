@@ -52,7 +52,7 @@ double expanded_tail(size_t count) {
 
 std::optional<Interval> ratio_interval(std::span<const double> above, std::span<const double> below) {
   if (!usable(above) || !usable(below)) return std::nullopt;
-  std::mt19937_64 random(kBootstrapSeed);
+  std::mt19937_64 random(kBootstrapSeed);  // NOLINT(bugprone-random-generator-seed): to be repeatable
   std::vector<double> ratios(kResamples);
   for (double& ratio : ratios) ratio = resampled_mean(above, random) / resampled_mean(below, random);
   std::ranges::sort(ratios);

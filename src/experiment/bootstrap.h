@@ -1,10 +1,10 @@
 // An interval for the ratio of two means by the bootstrap, with the process as the unit that is drawn.
 //
 // The ratio of means over whole processes is what Kalibera and Jones compare systems by (Rigorous benchmarking in
-// reasonable time, ISMM 2013): a mean is a cost per step that adds up, and steps of one process are not independent. The
-// interval is the percentile bootstrap (Efron and Tibshirani 1993) at the expanded level of Hesterberg (What teachers
-// should know about the bootstrap, The American Statistician 69(4), 2015, section 4.5): with five values a side the
-// plain one is too narrow, and holds the true ratio in less than nine of ten cases.
+// reasonable time, ISMM 2013): a mean is a cost per step that adds up, and steps of one process are not independent.
+// The interval is the percentile bootstrap (Efron and Tibshirani 1993) at the expanded level of Hesterberg (What
+// teachers should know about the bootstrap, The American Statistician 69(4), 2015, section 4.5): with five values a
+// side the plain one is too narrow, and holds the true ratio in less than nine of ten cases.
 #pragma once
 
 #include <cstdint>

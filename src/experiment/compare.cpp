@@ -52,7 +52,7 @@ std::set<std::string> ignored_keys(const std::set<std::string>& ignore) {
 // for what the family of models has, tells nothing either.
 bool tells(const Record& record, const Record& other, std::string_view key) {
   if (record.system().empty()) return other.system().empty() || !config_at(record.request.config, key).is_null();
-  const Json& given = record.result["imported"]["given"];
+  const auto given = record.result.at("imported").at("given").get<std::vector<std::string>>();
   return std::ranges::find(given, key) != given.end();
 }
 
