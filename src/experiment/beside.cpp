@@ -62,12 +62,11 @@ void add_ours(const OurCell& cell, BesideFigure& beside) {
 
 void add_factor(const Subject& ours, BesideFigure& beside) {
   if (beside.reason.empty()) beside.reason = difference(ours, subject_of(beside.theirs), *beside.metric);
+  if (beside.metric->depends == Depends::loss) beside.reason = "a loss or a score is not judged by a factor";
   if (beside.metric->better == Better::neither) beside.reason = "no direction of it is better";
   if (*beside.ours <= 0) beside.reason = "ours is not above 0";
   if (!beside.reason.empty()) return;
-  const auto bytes = beside.theirs.bytes();
-  const double least = bytes ? bytes->least : beside.theirs.value;
-  const double most = bytes ? bytes->most : beside.theirs.value;
+  const auto [least, most] = beside.theirs.readings();
   const bool higher = beside.metric->better == Better::higher;
   beside.least = higher ? *beside.ours / most : least / *beside.ours;
   beside.most = higher ? *beside.ours / least : most / *beside.ours;

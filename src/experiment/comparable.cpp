@@ -47,6 +47,13 @@ std::string link_of(const Record& record) {
   return generation && width ? fmt::format("PCIe {} x{}", *generation, *width) : text_at(record.environment, "link");
 }
 
+// The name of the prepared task's folder; empty for other data.
+std::string task_of(const Json& config) {
+  if (config_at(config, "data.kind") != "task" || !config_at(config, "data.path").is_string()) return "";
+  const std::filesystem::path folder = config_at(config, "data.path").get<std::string>();
+  return (folder.has_filename() ? folder : folder.parent_path()).filename().string();
+}
+
 bool says_the_same(const std::string& a, const std::string& b) {
   const auto begins = [](const std::string& more, const std::string& less) {
     return more.starts_with(less) && (more.size() == less.size() || more[less.size()] == ' ');
@@ -61,7 +68,7 @@ Subject subject_of(const Record& record) {
   const Json& tied = config_at(config, "model.tie_embeddings");
   return {.model = record.model(),
           .tie_embeddings = tied.is_null() || tied.get<bool>(),
-          .task = "",
+          .task = task_of(config),
           .dtype = config_at(config, "engine.dtype").get<std::string>(),
           .batch = config_at(config, "data.batch").get<int64_t>(),
           .seq = config_at(config, "data.seq").get<int64_t>(),
@@ -82,7 +89,7 @@ Subject subject_of(const ReferenceFigure& figure) {
 
 bool same_shape(const Subject& a, const Subject& b) {
   return a.model == b.model && a.tie_embeddings == b.tie_embeddings && a.task == b.task && a.dtype == b.dtype &&
-         a.batch == b.batch && a.seq == b.seq;
+         a.batch == b.batch && (a.seq == b.seq || !a.task.empty());  // a task's lengths are its own
 }
 
 std::string difference(const Subject& a, const Subject& b, const Metric& metric, const std::set<std::string>& ignore) {

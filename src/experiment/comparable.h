@@ -19,7 +19,7 @@ namespace zo2 {
 struct Subject {
   std::string model;
   bool tie_embeddings = true;
-  std::string task;  // empty: random tokens
+  std::string task;  // that it trained on, by the folder's name; empty: other tokens
   std::string dtype;
   int64_t batch = 0;
   int64_t seq = 0;

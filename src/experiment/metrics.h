@@ -24,7 +24,7 @@ enum class Depends : uint8_t {
 
 struct Metric {
   std::string_view name;
-  std::string_view unit;  // "bytes", "tok/s", "ms", "s", "MHz", "C", "W", "%", "" for a plain number
+  std::string_view unit;  // "bytes", "tok/s", "ms", "s", "MHz", "C", "W", "" for a plain number
   Better better;
   Depends depends;
   std::string_view definition;

@@ -15,6 +15,27 @@ namespace {
 
 namespace fs = std::filesystem;
 
+// A unit as printed, in the metric's own unit: the least and the most that it may stand for.
+struct Unit {
+  std::string_view name;
+  double least;
+  double most;
+};
+constexpr std::array kSizes{Unit{"bytes", 1, 1}, Unit{"MB", 1e6, kMiB}, Unit{"GB", 1e9, kGiB}, Unit{"MiB", kMiB, kMiB},
+                            Unit{"GiB", kGiB, kGiB}};
+constexpr Unit kPercent{"%", 0.01, 0.01};
+constexpr Unit kItself{"", 1, 1};
+
+// nullptr when the metric is not given in that unit.
+const Unit* find_unit(const Metric& metric, std::string_view name) {
+  if (metric.unit == "bytes") {
+    const auto* const size = std::ranges::find(kSizes, name, &Unit::name);
+    return size == kSizes.end() ? nullptr : size;
+  }
+  if (name == metric.unit) return &kItself;
+  return metric.unit.empty() && name == "%" ? &kPercent : nullptr;
+}
+
 template <typename T>
 T field(const YAML::Node& figure, const YAML::Node& common, const char* name, T missing) {
   if (figure[name]) return figure[name].as<T>();
@@ -51,18 +72,10 @@ ReferenceFigure read_figure(const YAML::Node& node, const YAML::Node& common) {
 
 }  // namespace
 
-std::optional<ReferenceFigure::Bytes> ReferenceFigure::bytes() const {
-  struct Unit {
-    std::string_view name;
-    double least;
-    double most;
-  };
-  constexpr std::array kSizes{Unit{"bytes", 1, 1},     Unit{"B", 1, 1},        Unit{"kB", 1e3, kKiB},
-                              Unit{"MB", 1e6, kMiB},   Unit{"GB", 1e9, kGiB},  Unit{"KiB", kKiB, kKiB},
-                              Unit{"MiB", kMiB, kMiB}, Unit{"GiB", kGiB, kGiB}};
-  const auto* const size = std::ranges::find(kSizes, unit, &Unit::name);
-  if (size == kSizes.end()) return std::nullopt;
-  return Bytes{value * size->least, value * size->most};
+ReferenceFigure::Readings ReferenceFigure::readings() const {
+  const Unit* known = find_unit(*find_metric(metric), unit);
+  ZO2_ASSERT(known != nullptr);
+  return {value * known->least, value * known->most};
 }
 
 void ReferenceFigure::set_value(const std::string& printed) {
@@ -71,10 +84,11 @@ void ReferenceFigure::set_value(const std::string& printed) {
   ZO2_CHECK(code == std::errc(), UsageError, "value '{}' is not a number with its unit", printed);
   unit = std::string(rest, end);
   unit.erase(0, unit.find_first_not_of(' '));
-  const std::string_view expected = find_metric(metric)->unit;
-  ZO2_CHECK(expected == "bytes" ? bytes().has_value() : unit == expected, UsageError,
-            "value '{}': needs a unit: {} is in {}", printed, metric,
-            expected == "bytes" ? "bytes, kB, MB, GB, KiB, MiB or GiB" : expected);
+  const Metric& of = *find_metric(metric);
+  ZO2_CHECK(find_unit(of, unit) != nullptr, UsageError, "value '{}': needs a unit: {} is in {}", printed, metric,
+            of.unit == "bytes" ? "bytes, MB, MiB, GB or GiB"
+            : of.unit.empty()  ? "% or a plain number"
+                               : of.unit);
 }
 
 std::vector<ReferenceFigure> read_reference(const fs::path& file) {

@@ -36,13 +36,13 @@ struct ReferenceFigure {
   std::string source;
   std::string how_read;
 
-  // The value in bytes, when the unit is a size. A printed "GB" or "MB" does not say its base: `least` reads it as
-  // powers of 1000, the reading least favourable to us, and `most` as powers of 1024.
-  struct Bytes {
+  // The value in the metric's unit. A printed "GB" or "MB" does not say its base: `least` reads it as powers of 1000,
+  // the reading least favourable to us, and `most` as powers of 1024; of other units there is one reading.
+  struct Readings {
     double least = 0;
     double most = 0;
   };
-  std::optional<Bytes> bytes() const;
+  Readings readings() const;
 
   // "3.75 GB" -> value and unit, for the metric set before. Throws UsageError when the unit is not one of the metric's.
   void set_value(const std::string& printed);

@@ -142,7 +142,7 @@ TEST_F(BesideTest, OnlyTheSameShapeAndMethodStandBeside) {
   for (const auto& change : std::vector<std::function<void(ReferenceFigure&)>>{
            [](auto& f) { f.seq = 1024; }, [](auto& f) { f.dtype = "fp32"; }, [](auto& f) { f.batch = 8; },
            [](auto& f) { f.tie_embeddings = true; }, [](auto& f) { f.model = "opt-2.7b"; },
-           [](auto& f) { f.method = "mezo"; }, [](auto& f) { f.task = "SST-2"; }}) {
+           [](auto& f) { f.method = "mezo"; }, [](auto& f) { f.task = "SST2"; }}) {
     ReferenceFigure other = same;
     change(other);
     EXPECT_TRUE(report({other}).beside.empty());
@@ -164,6 +164,18 @@ TEST_F(BesideTest, SpeedIsComparableOnTheSameGpuAndLinkOnly) {
   elsewhere.gpu = "NVIDIA A100 80GB";
   add_on_gpu({.metrics = {{"nvml_step_peak_bytes", 500'000'000}}});
   EXPECT_EQ(standing(only(elsewhere)), "better") << "memory is comparable across GPUs";
+}
+
+TEST_F(BesideTest, AScoreIsShownBesideTheSameTasksWithoutAFactor) {
+  add_on_gpu({.config = {{"data.kind", "task"}, {"data.path", "prepared/WSC"}}, .metrics = {{"test_accuracy", 0.6}}});
+  ReferenceFigure theirs = figure("test_accuracy", 0, "");
+  theirs.set_value("63.46 %");
+  theirs.seq = 0;
+  EXPECT_TRUE(report({theirs}).beside.empty()) << "no task";
+  theirs.task = "WSC";
+  EXPECT_DOUBLE_EQ(theirs.readings().least, 0.6346);
+  EXPECT_EQ(only(theirs).ours, 0.6);
+  EXPECT_EQ(standing(only(theirs)), "NOT-COMPARABLE");
 }
 
 TEST_F(BesideTest, AForecastHasMemoryBesideTheirsAndNoSpeed) {
