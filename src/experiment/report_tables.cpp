@@ -84,7 +84,7 @@ void note_what_happened(const Record& record, Table& table) {
 Table measured_table(const Report& report) {
   const std::string system = report.records[0].system();
   Table table{.title = system.empty() ? "Measured" : fmt::format("Imported from {}, not measured here", system),
-              .columns = {"cell", "model", "method", "dtype", "batch x seq", "state", "tok/s", "of", "ms/step p50",
+              .columns = {"cell", "model", "method", "dtype", "batch x seq", "state", "tok/s", "of", "p50 ms",
                           "arena MiB", "plan", "NVML MiB", "roofline", "host MiB", "loss first -> last"},
               .rows = {},
               .notes = {}};
