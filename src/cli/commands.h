@@ -15,6 +15,7 @@ void add_eval(CLI::App& app, int& exit_code);
 void add_export_records(CLI::App& app, int& exit_code);
 void add_import(CLI::App& app, int& exit_code);
 void add_pack(CLI::App& app, int& exit_code);
+void add_plan(CLI::App& app, int& exit_code);
 void add_report(CLI::App& app, int& exit_code);
 void add_run(CLI::App& app, int& exit_code);
 void add_score(CLI::App& app, int& exit_code);
