@@ -94,7 +94,7 @@ TEST(Bootstrap, NoIntervalWithFewOrUnusableValues) {
 // Of 1,000 experiments with five values a side, 95% of the intervals should hold the true ratio; 4 standard errors are
 // 2.8 points, and the expanded level errs on the wide side.
 TEST(Bootstrap, IntervalsHoldTheTrueRatioAsOftenAsTheySay) {
-  std::mt19937_64 random(7);
+  std::mt19937_64 random(7);  // NOLINT(bugprone-random-generator-seed): to be repeatable
   std::normal_distribution<double> normal(1, 0.03);
   const double truth = 1.2;
   int held = 0;
