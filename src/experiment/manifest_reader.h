@@ -50,7 +50,7 @@ struct ManifestFile {
 // Throws IoError when the file cannot be read.
 ManifestFile read_manifest_file(const std::filesystem::path& path, Problems& problems);
 
-// "key=value" from the command line.
-void read_override(const std::string& text, Settings& settings, Problems& problems);
+// "key=value" from the command line, given to `option`.
+void read_override(const std::string& text, Settings& settings, Problems& problems, const std::string& option = "-S");
 
 }  // namespace zo2

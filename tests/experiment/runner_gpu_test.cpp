@@ -48,7 +48,7 @@ NvmlValues some_gpu() {
 // A child that ends well, having run on `device`.
 std::string succeed_on(const std::string& device) {
   return R"(echo '{"schema":1,"state":"ok","metrics":{},"warnings":["its own"],"chosen":{"device":")" + device +
-         R"("}}' > "$1/result.json")";
+         R"("}}' > "$1/reported.json")";
 }
 
 // put KEY VALUE changes what the GPU says.
@@ -137,9 +137,9 @@ TEST_F(RunnerGpuTest, ASecondRunWaitsForTheGpuAndSaysSoOnce) {
       std::make_shared<spdlog::logger>("test", std::make_shared<spdlog::sinks::ostream_sink_mt>(log)));
   std::optional<File> first = hold_gpu();
   ASSERT_TRUE(first);
-  std::thread second([&] { EXPECT_EQ(run(succeed_on("cuda"), "{}", false).exit_code(), 0); });
+  std::thread second([&] { EXPECT_EQ(run("touch began; " + succeed_on("cuda"), "{}", false).exit_code(), 0); });
   std::this_thread::sleep_for(500ms);
-  EXPECT_TRUE(!fs::exists(out() / "cells") || fs::is_empty(out() / "cells")) << "has not begun";
+  EXPECT_FALSE(fs::exists(scratch_ / "began"));
   first.reset();
   second.join();
   spdlog::set_default_logger(old_logger);
