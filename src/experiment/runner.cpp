@@ -22,6 +22,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr uintmax_t kLeastSpaceBytes = 64 << 10;
+
 std::string utc_now() {
   const std::time_t now = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
   std::tm fields{};
@@ -103,6 +105,9 @@ class Runner {
     }
     const Json result = attempt(cell, selected.repeat, *folder, progress);
     const State state = parse_state(result["state"].get<std::string>());
+    // What fails for want of room says nothing about the cell.
+    ZO2_CHECK(!is_failure(state) || fs::space(options_.out).available >= kLeastSpaceBytes, IoError,
+              "the disk of {} is full", options_.out.string());
     write_result(folder->attempt(), result);
     if (state == State::interrupted && fs::exists(folder->record())) {
       folder->discard();
@@ -216,7 +221,13 @@ int RunSummary::exit_code() const {
 }
 
 RunSummary run_experiment(const Experiment& experiment, const RunOptions& options) {
-  return Runner(experiment, options).run();
+  Runner runner(experiment, options);
+  try {
+    return runner.run();
+  } catch (const IoError& error) {
+    throw IoError(fmt::format("{}\nwhat is recorded stays: once that is mended, the same command goes on from there",
+                              error.what()));
+  }
 }
 
 }  // namespace zo2

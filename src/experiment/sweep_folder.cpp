@@ -86,6 +86,7 @@ SweepFolder::SweepFolder(fs::path dir, const Experiment& experiment, bool shared
 }
 
 void SweepFolder::write_experiment(const Json& experiment) const {
+  if (holds(dir_ / "experiment.json", experiment)) return;
   write_file_atomically(dir_ / "experiment.json", experiment.dump(2) + "\n");
 }
 
