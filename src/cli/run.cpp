@@ -85,6 +85,10 @@ void add_run(CLI::App& app, int& exit_code) {
       ->check(CLI::Range(1, 10000));
   command->add_option("--timeout", arguments->timeout_s, "seconds that a repeat may take, over the manifest's; 0: any")
       ->check(CLI::Range(0.0, 1e7));
+  command
+      ->add_option("--gpu-wait", arguments->run.gpu_wait_s,
+                   "most seconds that a GPU gets before each repeat to become free and cool; default 60")
+      ->check(CLI::Range(0.0, 1e5));
   command->add_flag("--rerun", arguments->run.rerun,
                     "run what is finished again; an old record stays until it is replaced");
   command->add_flag(

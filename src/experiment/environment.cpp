@@ -102,6 +102,7 @@ Json describe_gpu(const Nvml& nvml) {
   return {{"name", or_null(device->name())},
           {"memory_bytes", memory ? Json(memory->total_bytes) : Json(nullptr)},
           {"driver", or_null(nvml.driver_version())},
+          {"sm_clock_max_mhz", or_null(device->sm_clock_max_mhz())},
           {"power_limit_w", or_null(device->power_limit_w())},
           {"pcie_generation_max", link ? Json(link->generation) : Json(nullptr)},
           {"pcie_width_max", link ? Json(link->width) : Json(nullptr)}};

@@ -12,6 +12,7 @@
 #include "experiment/environment.h"
 #include "experiment/gpu_lock.h"
 #include "experiment/gpu_sampler.h"
+#include "experiment/gpu_wait.h"
 #include "experiment/process.h"
 #include "experiment/progress.h"
 #include "experiment/repeat_result.h"
@@ -51,6 +52,7 @@ class Runner {
         gpu_(nvml_.visible_device()),
         folder_(options.out, experiment, options.selection.shard.count > 1) {
     if (command_.empty()) command_ = {self_executable().string(), "cell"};
+    if (gpu_) gpu_wait_.emplace(*gpu_, options.gpu_wait_s);
     environment_ = describe_environment(command_[0], nvml_);
   }
 
@@ -103,23 +105,47 @@ class Runner {
       });
       if (!gpu_lock) return std::nullopt;
     }
-    const Json result = attempt(cell, selected.repeat, *folder, progress);
-    const State state = parse_state(result["state"].get<std::string>());
+    const std::optional<Json> result = measure(cell, selected.repeat, *folder, progress);
+    if (!result) {
+      folder->discard();
+      return std::nullopt;
+    }
+    const State state = parse_state(result->at("state").get<std::string>());
     // What fails for want of room says nothing about the cell.
     ZO2_CHECK(!is_failure(state) || fs::space(options_.out).available >= kLeastSpaceBytes, IoError,
               "the disk of {} is full", options_.out.string());
-    write_result(folder->attempt(), result);
+    write_result(folder->attempt(), *result);
     if (state == State::interrupted && fs::exists(folder->record())) {
       folder->discard();
     } else {
       folder->accept();
     }
-    progress.end(cell.slug, selected.repeat, result);
+    progress.end(cell.slug, selected.repeat, *result);
     return RepeatOutcome{folder->record(), state, false};
   }
 
-  // Runs the repeat in the attempt's folder and leaves there all but the result.
-  Json attempt(const Cell& cell, int repeat, const RepeatFolder& folder, Progress& progress) {
+  // An attempt, and a second one when the GPU was throttled.
+  std::optional<Json> measure(const Cell& cell, int repeat, const RepeatFolder& folder, Progress& progress) {
+    const auto throttled = [](const std::optional<Json>& result) {
+      return result && result->at("state") == state_name(State::ok) && was_throttled(*result);
+    };
+    std::optional<Json> result = attempt(cell, repeat, folder, progress);
+    if (!throttled(result)) return result;
+    tell(fmt::format("{} r{}: the GPU was throttled; running it once more", cell.slug, repeat));
+    result = attempt(cell, repeat, folder, progress);
+    if (result) result->at("warnings").push_back("the GPU was throttled in a first attempt; this is the second");
+    if (throttled(result)) {
+      (*result)["state"] = state_name(State::throttled);
+      (*result)["error"] =
+          fmt::format("the GPU was throttled twice ({}): see to its cooling and power, then --retry-failed",
+                      result->at("throttle_reasons").dump());
+    }
+    return result;
+  }
+
+  // Runs the repeat in the attempt's folder and leaves there all but the result. nullopt when interrupted before it
+  // began.
+  std::optional<Json> attempt(const Cell& cell, int repeat, const RepeatFolder& folder, Progress& progress) {
     folder.begin();
     const CellRequest request{experiment_.manifest.name, cell.slug, repeat, cell.config_hash, cell.config};
     write_file_atomically(folder.attempt() / "config.json", to_json(request).dump(2) + "\n");
@@ -129,10 +155,19 @@ class Runner {
       result["reason"] = *cell.skip_reason;
       return result;
     }
+    std::optional<GpuWait::Outcome> wait;
+    if (watches_gpu(cell)) {
+      wait = gpu_wait_->operator()([this] {
+        tell_of_waiting(told_of_heat_, fmt::format("waiting until GPU {} is free and cool", name_of_gpu()));
+        return InterruptGuard::received() == 0;
+      });
+      if (!wait) return std::nullopt;
+    }
     const std::string started = utc_now();
     progress.begin(cell.slug, repeat, folder.attempt(), config_at(cell.config, "train.steps").get<int64_t>());
     Json result = run_child(cell, folder.attempt(), progress);
     result["started_utc"] = started;
+    if (wait && device_of(result, cell.config) != "cpu") add_gpu_wait(*wait, result);
     return result;
   }
 
@@ -166,8 +201,11 @@ class Runner {
 
   std::string name_of_gpu() const { return gpu_->name().value_or(""); }
 
+  void tell(const std::string& what) const {
+    if (!options_.quiet) spdlog::info("{}", what);
+  }
   void tell_of_waiting(bool& told, const std::string& what) const {
-    if (!told && !options_.quiet) spdlog::info("{}", what);
+    if (!told) tell(what);
     told = true;
   }
 
@@ -203,7 +241,9 @@ class Runner {
   std::vector<std::string> command_;
   Nvml nvml_;
   std::optional<NvmlDevice> gpu_;  // the one that children use
+  std::optional<GpuWait> gpu_wait_;
   bool told_of_gpu_ = false;
+  bool told_of_heat_ = false;
   bool told_of_other_ = false;
   Json environment_;
   SweepFolder folder_;

@@ -10,8 +10,10 @@
 //
 // Several runners may work on one folder at the same time when each has a shard; no repeat is run twice at once.
 //
-// A repeat that may use the GPU holds it against other runners (gpu_lock.h), and is watched from a thread of its own
-// (gpu_sampler.h). SIGINT and SIGTERM are handled while the runner runs; it restores the handlers.
+// A repeat that may use the GPU holds it against other runners (gpu_lock.h), waits until it is free and cool
+// (gpu_wait.h), and is watched from a thread of its own (gpu_sampler.h). One that was throttled is run once more; when
+// that is throttled too, its state says so: its samples and its memory count, its speed does not. SIGINT and SIGTERM
+// are handled while the runner runs; it restores the handlers.
 #pragma once
 
 #include <filesystem>
@@ -33,6 +35,7 @@ struct RunOptions {
   bool rerun = false;         // everything that is selected, finished or not
   bool retry_failed = false;  // what failed before, too
   bool accept_build = false;  // reuse what another build of the program has measured
+  double gpu_wait_s = 60;     // most time that a GPU gets before a repeat to become free and cool (gpu_wait.h)
   // Seconds between asking a process to stop (timeout, interruption) and killing it.
   double grace_s = 10;
   bool quiet = false;  // nothing on standard error
