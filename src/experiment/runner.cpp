@@ -60,8 +60,11 @@ class Runner {
     bool interrupted = false;
     Progress progress(static_cast<int>(repeats_.size()), options_.quiet);
     for (size_t i = 0; i < repeats_.size(); ++i) {
-      const fs::path folder = record_folder(repeats_[i]);
-      if (const auto record = reusable(cell_of(repeats_[i]), folder)) {
+      const Cell& cell = cell_of(repeats_[i]);
+      const fs::path& cell_folder = folder_.cell_folder(cell);
+      if (is_untidy(cell_folder, repeats_[i].repeat)) continue;  // looked at again once it is locked
+      const fs::path folder = record_path(cell_folder, repeats_[i].repeat);
+      if (const auto record = reusable(cell, folder)) {
         outcomes_[i] = RepeatOutcome{folder, record->state, true};
         progress.reuse(record->state);
       }
@@ -81,9 +84,6 @@ class Runner {
 
  private:
   const Cell& cell_of(const SelectedRepeat& selected) const { return experiment_.cells[selected.cell]; }
-  fs::path record_folder(const SelectedRepeat& selected) const {
-    return folder_.cell_folder(cell_of(selected)) / fmt::format("r{}", selected.repeat);
-  }
 
   // nullopt when interrupted before it began.
   std::optional<RepeatOutcome> run_repeat(const SelectedRepeat& selected, Progress& progress) {
@@ -93,7 +93,7 @@ class Runner {
       return InterruptGuard::received() == 0;
     });
     if (!folder) return std::nullopt;
-    if (const auto record = reusable(cell, folder->record())) {  // another shard was faster
+    if (const auto record = reusable(cell, folder->record())) {  // it was untidy, or another shard was faster
       progress.end(cell.slug, selected.repeat, record->result);
       return RepeatOutcome{folder->record(), record->state, true};
     }

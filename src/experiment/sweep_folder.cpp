@@ -24,6 +24,8 @@ void remove_folder(const fs::path& folder) {
   ZO2_CHECK(!error, IoError, "cannot remove {}: {}", folder.string(), error.message());
 }
 
+fs::path attempt_path(const fs::path& cell_folder, int repeat) { return cell_folder / fmt::format("new-r{}", repeat); }
+fs::path replaced_path(const fs::path& cell_folder, int repeat) { return cell_folder / fmt::format("old-r{}", repeat); }
 fs::path lock_path(const fs::path& cell_folder, int repeat) { return cell_folder / fmt::format(".lock-r{}", repeat); }
 
 bool holds(const fs::path& path, const Json& json) {
@@ -48,17 +50,14 @@ std::optional<RepeatFolder> RepeatFolder::lock(const fs::path& cell_folder, int 
 
 RepeatFolder::RepeatFolder(File lock, const fs::path& cell_folder, int repeat)
     : lock_(std::move(lock)),
-      record_(cell_folder / fmt::format("r{}", repeat)),
-      attempt_(cell_folder / fmt::format("new-r{}", repeat)),
-      replaced_(cell_folder / fmt::format("old-r{}", repeat)) {}
+      record_(record_path(cell_folder, repeat)),
+      attempt_(attempt_path(cell_folder, repeat)),
+      replaced_(replaced_path(cell_folder, repeat)) {}
 
 void RepeatFolder::mend() const {
-  if (!fs::exists(replaced_)) return;
-  if (fs::exists(record_)) {
-    remove_folder(replaced_);
-  } else {
-    rename_durably(replaced_, record_);
-  }
+  if (fs::exists(replaced_) && !fs::exists(record_)) rename_durably(replaced_, record_);
+  remove_folder(replaced_);
+  remove_folder(attempt_);
 }
 
 void RepeatFolder::begin() const {
@@ -128,6 +127,12 @@ std::map<std::string, fs::path> cell_folders(const fs::path& dir) {
     }
   }
   return folders;
+}
+
+fs::path record_path(const fs::path& cell_folder, int repeat) { return cell_folder / fmt::format("r{}", repeat); }
+
+bool is_untidy(const fs::path& cell_folder, int repeat) {
+  return fs::exists(attempt_path(cell_folder, repeat)) || fs::exists(replaced_path(cell_folder, repeat));
 }
 
 bool is_running(const fs::path& cell_folder, int repeat) {

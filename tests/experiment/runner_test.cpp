@@ -204,6 +204,17 @@ TEST_F(RunnerTest, OnlySelectedRepeatsAreRunAndRecorded) {
   EXPECT_THROW(run(both, kSucceed, {.selection = {.only = {"nothing"}}}), UsageError);
 }
 
+TEST_F(RunnerTest, WhatAKilledRerunLeftIsTidiedAwayAndTheRecordReused) {
+  const Experiment one = experiment();
+  run(one, counted(kSucceed));
+  const fs::path left = out() / "cells" / one.cells[0].folder_name() / "new-r0";
+  fs::create_directory(left);
+  const RunSummary summary = run(one, counted(kSucceed));
+  EXPECT_TRUE(summary.repeats.at(0).reused);
+  EXPECT_EQ(runs(), 1);
+  EXPECT_FALSE(fs::exists(left));
+}
+
 TEST_F(RunnerTest, ARepeatThatAnotherRunnerHasIsWaitedForAndReused) {
   const Experiment one = experiment();
   const fs::path cell = out() / "cells" / one.cells[0].folder_name();

@@ -83,13 +83,17 @@ TEST_F(SweepFolderTest, AnAttemptReplacesTheRecordOrLeavesIt) {
 }
 
 TEST_F(SweepFolderTest, WhatARunnerThatDiedLeftIsMended) {
+  EXPECT_FALSE(is_untidy(cell_, 0));
   put("new-r0", "half");  // killed while it ran
-  lock()->begin();
-  EXPECT_EQ(result("new-r0"), "");
+  EXPECT_TRUE(is_untidy(cell_, 0));
+  lock();
+  EXPECT_FALSE(fs::exists(cell_ / "new-r0"));
 
   put("old-r0", "1");  // killed between the two renames
   put("new-r0", "2");
+  EXPECT_TRUE(is_untidy(cell_, 0));
   lock();
+  EXPECT_FALSE(is_untidy(cell_, 0));
   EXPECT_EQ(result("r0"), "1");
   EXPECT_FALSE(fs::exists(cell_ / "old-r0"));
 
