@@ -125,12 +125,20 @@ class Reader {
     try {
       if (node.IsNull()) return parse_value(spec, "null");
       if (node.IsScalar()) return parse_value(spec, node.Scalar(), node.Tag() == "!");
+      if (node.IsSequence() && spec.kind == ValueKind::words) return parse_value(spec, words_json(node));
       problem(node, fmt::format("{}: expected one value, found {}", spec.key, kind_of(node)));
     } catch (const UsageError& error) {
       problem(node, error.what());
     }
     problems_.poison(std::string(spec.key));
     return std::nullopt;
+  }
+
+  // A list as parse_value() reads it; what is no word in it becomes null, which that refuses.
+  static std::string words_json(const YAML::Node& list) {
+    Json words = Json::array();
+    for (const YAML::Node& word : list) words.push_back(word.IsScalar() ? Json(word.Scalar()) : Json());
+    return words.dump();
   }
 
   void unknown_setting(const YAML::Node& at, const std::string& key) {

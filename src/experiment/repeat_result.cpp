@@ -56,7 +56,9 @@ Json result_of(const std::filesystem::path& folder, const std::string& config_ha
   result["config_hash"] = config_hash;
   if (state != State::ok && state != State::projected) {
     if (!error.empty()) result["error"] = error;
-    if (const std::string tail = last_lines(folder / "stderr.log"); !tail.empty()) result["stderr_tail"] = tail;
+    std::string tail = last_lines(folder / "stderr.log");
+    if (tail.empty()) tail = last_lines(folder / "stdout.log");  // where other programs may say it
+    if (!tail.empty()) result["stderr_tail"] = tail;
     if (process.signal != 0) result["signal"] = signal_name(process.signal);
   }
   result["exit_code"] = process.exit_code;

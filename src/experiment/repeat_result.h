@@ -14,7 +14,8 @@ namespace zo2 {
 inline constexpr const char* kReportedFile = "reported.json";
 
 // What the process in `folder` reported and how it ended, as one result: a good report counts only with exit code 0,
-// and what the process could not say (a signal, a timeout) is added, with the end of its standard error.
+// and what the process could not say (a signal, a timeout) is added, with the end of its standard error, or of its
+// output when that is empty.
 Json result_of(const std::filesystem::path& folder, const std::string& config_hash, const ProcessResult& process);
 
 // Where the repeat ran, "cpu" or "cuda"; what it was asked ("auto" included) when it did not say.

@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "experiment/config_schema.h"
 #include "experiment/environment.h"
+#include "experiment/external.h"
 #include "experiment/gpu_lock.h"
 #include "experiment/gpu_sampler.h"
 #include "experiment/gpu_wait.h"
@@ -45,7 +46,7 @@ class Runner {
   Runner(const Experiment& experiment, const RunOptions& options)
       : experiment_(experiment),
         options_(options),
-        repeats_(select_repeats(experiment, options.selection)),
+        repeats_(checked(experiment, select_repeats(experiment, options.selection))),
         outcomes_(repeats_.size()),
         command_(options.child),
         nvml_(Nvml::open()),
@@ -83,6 +84,14 @@ class Runner {
   }
 
  private:
+  // Refuses a bad command before anything is written.
+  static std::vector<SelectedRepeat> checked(const Experiment& experiment, std::vector<SelectedRepeat> repeats) {
+    for (const SelectedRepeat& selected : repeats) {
+      const Cell& cell = experiment.cells[selected.cell];
+      if (is_external(cell.config) && !cell.skip_reason) external_command(cell.config);
+    }
+    return repeats;
+  }
   const Cell& cell_of(const SelectedRepeat& selected) const { return experiment_.cells[selected.cell]; }
 
   // nullopt when interrupted before it began.
@@ -149,7 +158,7 @@ class Runner {
     folder.begin();
     const CellRequest request{experiment_.manifest.name, cell.slug, repeat, cell.config_hash, cell.config};
     write_file_atomically(folder.attempt() / "config.json", to_json(request).dump(2) + "\n");
-    write_file_atomically(folder.attempt() / "env.json", environment_.dump(2) + "\n");
+    write_file_atomically(folder.attempt() / "env.json", environment_of(cell).dump(2) + "\n");
     if (cell.skip_reason) {
       Json result = make_result(State::skipped, cell.config_hash);
       result["reason"] = *cell.skip_reason;
@@ -172,15 +181,14 @@ class Runner {
   }
 
   Json run_child(const Cell& cell, const fs::path& folder, Progress& progress) {
-    ProcessSpec spec{.command = command_,
-                     .stdout_path = folder / "stdout.log",
-                     .stderr_path = folder / "stderr.log",
-                     .timeout_s = experiment_.manifest.timeout_s,
-                     .grace_s = options_.grace_s};
-    spec.command.push_back(folder.string());
+    const ProcessSpec spec{.command = command_of(cell, folder),
+                           .stdout_path = folder / "stdout.log",
+                           .stderr_path = folder / "stderr.log",
+                           .timeout_s = experiment_.manifest.timeout_s,
+                           .grace_s = options_.grace_s};
     std::optional<GpuSampler> sampler;
     if (watches_gpu(cell)) sampler.emplace(*gpu_);
-    Json result = result_of(folder, cell.config_hash, run_process(spec, [&] { progress.tick(); }));
+    Json result = watch(spec, cell, folder, progress);
     fs::remove(folder / kReportedFile);
     const std::string device = device_of(result, cell.config);
     if (sampler) {
@@ -191,6 +199,35 @@ class Runner {
       result["warnings"].push_back(fmt::format("the GPU was not watched: {}", reason));
     }
     return result;
+  }
+
+  static Json watch(const ProcessSpec& spec, const Cell& cell, const fs::path& folder, Progress& progress) {
+    try {
+      const ProcessResult process = run_process(spec, [&] { progress.tick(); });
+      if (is_external(cell.config)) report_external(folder, cell.config, cell.config_hash, process);
+      return result_of(folder, cell.config_hash, process);
+    } catch (const IoError& error) {
+      if (!is_external(cell.config)) throw;  // our own program: no cell could be run
+      Json result = make_result(State::crashed, cell.config_hash);
+      result["error"] = error.what();
+      return result;
+    }
+  }
+
+  std::vector<std::string> command_of(const Cell& cell, const fs::path& folder) const {
+    if (is_external(cell.config) && !cell.skip_reason) return external_command(cell.config);
+    std::vector<std::string> command = command_;
+    command.push_back(folder.string());
+    return command;
+  }
+
+  // What runs an external cell is its command, whichever build of ours measures it.
+  Json environment_of(const Cell& cell) const {
+    Json environment = environment_;
+    if (is_external(cell.config) && !cell.skip_reason) {
+      environment["binary_sha256"] = external_sha256(external_command(cell.config));
+    }
+    return environment;
   }
 
   // `auto` may choose the GPU where there is one; only the child knows.
@@ -221,7 +258,7 @@ class Runner {
       if (options_.rerun || state == State::interrupted) return std::nullopt;
       if (options_.retry_failed && is_failure(state)) return std::nullopt;
       const Json environment = read_json(folder / "env.json");
-      if (!options_.accept_build && environment.at("binary_sha256") != environment_.at("binary_sha256")) {
+      if (!options_.accept_build && environment.at("binary_sha256") != environment_of(cell).at("binary_sha256")) {
         return std::nullopt;
       }
       // A GPU's numbers are those of its model; a run on CPU and a forecast are the same beside any.

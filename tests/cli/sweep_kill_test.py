@@ -49,9 +49,12 @@ def children(pid):
 
 
 def records(out):
-    """The complete records, by slug and repeat; one that was being replaced is under its other name for a moment."""
+    """The complete records, by slug and repeat. One that is being replaced has another name for a moment; when the new
+    one is in its place, what is left of it is being removed."""
     found = {}
-    for path in sorted(out.glob("cells/*/old-r*/result.json")) + sorted(out.glob("cells/*/r*/result.json")):
+    replaced = [path for path in out.glob("cells/*/old-r*/result.json")
+                if not path.parent.with_name(path.parent.name.removeprefix("old-")).exists()]
+    for path in replaced + sorted(out.glob("cells/*/r*/result.json")):
         config, result = (json.loads((path.parent / name).read_text()) for name in ("config.json", "result.json"))
         key = config["slug"], config["repeat"]
         assert path.parent.name.removeprefix("old-") == f"r{key[1]}"
