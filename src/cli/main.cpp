@@ -13,7 +13,7 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   int exit_code = 0;
   for (auto* add : {zo2::add_cell, zo2::add_doctor, zo2::add_estimate, zo2::add_eval, zo2::add_report, zo2::add_run,
-                    zo2::add_score, zo2::add_trace, zo2::add_train}) {
+                    zo2::add_score, zo2::add_show, zo2::add_slurm, zo2::add_status, zo2::add_trace, zo2::add_train}) {
     add(app, exit_code);
   }
   try {

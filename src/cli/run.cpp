@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "cli/commands.h"
+#include "cli/selection_options.h"
 
 namespace zo2 {
 namespace {
@@ -62,23 +63,12 @@ int run(const RunArguments& arguments) {
 void add_run(CLI::App& app, int& exit_code) {
   auto arguments = std::make_shared<RunArguments>();
   CLI::App* command = app.add_subcommand("run", "Run the cells of a manifest and record each");
-  command->add_option("manifest", arguments->manifest, "YAML file, e.g. experiments/quick.yaml")->required();
+  add_manifest_options(*command, arguments->manifest, arguments->options);
   command
       ->add_option("--out", arguments->out,
                    "folder for the records; what is in it already is reused, and interrupted repeats run again")
       ->required();
-  command->add_option("--variant", arguments->options.variant, "a variant that the manifest names, e.g. small");
-  command->add_option("-S,--set", arguments->options.overrides, "key=value, over everything; may be given often")
-      ->allow_extra_args(false);
-  Selection& selection = arguments->run.selection;
-  command
-      ->add_option(
-          "--only", selection.only,
-          "run these cells only: a pattern over slugs ('*-zo2-*') or key=value; given often, a cell must match "
-          "each key, and one of the patterns")
-      ->allow_extra_args(false);
-  command->add_option("--exclude", selection.exclude, "leave out the cells that match; may be given often")
-      ->allow_extra_args(false);
+  add_selection_options(*command, arguments->run.selection);
   command->add_option("--shard", arguments->shard,
                       "i/n: the i-th of n parts of the repeats; several shards may share one --out at the same time");
   command->add_option("--repeats", arguments->repeats, "repeats of each cell, over the manifest's")

@@ -24,7 +24,6 @@ void remove_folder(const fs::path& folder) {
   ZO2_CHECK(!error, IoError, "cannot remove {}: {}", folder.string(), error.message());
 }
 
-fs::path attempt_path(const fs::path& cell_folder, int repeat) { return cell_folder / fmt::format("new-r{}", repeat); }
 fs::path replaced_path(const fs::path& cell_folder, int repeat) { return cell_folder / fmt::format("old-r{}", repeat); }
 fs::path lock_path(const fs::path& cell_folder, int repeat) { return cell_folder / fmt::format(".lock-r{}", repeat); }
 
@@ -129,6 +128,7 @@ std::map<std::string, fs::path> cell_folders(const fs::path& dir) {
   return folders;
 }
 
+fs::path attempt_path(const fs::path& cell_folder, int repeat) { return cell_folder / fmt::format("new-r{}", repeat); }
 fs::path record_path(const fs::path& cell_folder, int repeat) { return cell_folder / fmt::format("r{}", repeat); }
 
 bool is_untidy(const fs::path& cell_folder, int repeat) {

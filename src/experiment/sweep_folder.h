@@ -64,7 +64,8 @@ class SweepFolder {
 // there is no such folder.
 std::map<std::string, std::filesystem::path> cell_folders(const std::filesystem::path& dir);
 
-std::filesystem::path record_path(const std::filesystem::path& cell_folder, int repeat);  // r<k>
+std::filesystem::path record_path(const std::filesystem::path& cell_folder, int repeat);   // r<k>
+std::filesystem::path attempt_path(const std::filesystem::path& cell_folder, int repeat);  // new-r<k>
 // Whether this repeat runs, or a runner that died has left something for RepeatFolder::lock() to mend.
 bool is_untidy(const std::filesystem::path& cell_folder, int repeat);
 // Whether some process runs this repeat now.
