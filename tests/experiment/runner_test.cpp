@@ -274,6 +274,17 @@ TEST_F(RunnerTest, WhatTheProcessLeavesBehindIsKilled) {
   EXPECT_TRUE(gone());
 }
 
+TEST_F(RunnerTest, TheHarnessCostsLittleBesideTheProcessesThemselves) {
+  constexpr int kRepeats = 20;
+  const Experiment twenty = experiment("repeats: " + std::to_string(kRepeats));
+  const auto begin = std::chrono::steady_clock::now();
+  EXPECT_EQ(run(twenty, kSucceed).exit_code(), 0);
+  double cost_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  for (const Record& record : read_records(out())) cost_s -= record.metric("wall_s").value();
+  RecordProperty("milliseconds_a_repeat", static_cast<int>(1000 * cost_s / kRepeats));
+  EXPECT_LT(cost_s / kRepeats, 0.3);
+}
+
 TEST_F(RunnerTest, RefusesAnOutputThatItCannotWriteAndAProgramThatIsNotThere) {
   const fs::path file = scratch_.write("file", "");
   EXPECT_THROW(run_experiment(experiment(), {.out = file / "out", .child = {"/bin/sh"}}), IoError);
