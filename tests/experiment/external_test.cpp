@@ -109,7 +109,7 @@ class ExternalRun : public ::testing::Test {
 };
 
 TEST_F(ExternalRun, AProgramIsMeasuredAsACell) {
-  const auto script = scratch_.write("other.sh", "echo 'RESULT {\"tokens_per_s\": '$1'}'\n");
+  const auto script = scratch_.write("other.sh", "sleep 0.05; echo 'RESULT {\"tokens_per_s\": '$1'}'\n");
   const Record record = run("[sh, " + script.string() + ", '{seq}']");
   EXPECT_EQ(record.state, State::ok);
   EXPECT_EQ(record.metric("tokens_per_s"), 8);
