@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "cli/commands.h"
+#include "cli/manifest_options.h"
 #include "cli/selection_options.h"
 
 namespace zo2 {

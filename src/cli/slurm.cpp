@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "cli/commands.h"
+#include "cli/manifest_options.h"
 #include "cli/selection_options.h"
 #include "experiment/process.h"
 

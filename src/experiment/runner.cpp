@@ -85,25 +85,25 @@ class Runner {
 
  private:
   // Refuses a bad command before anything is written.
-  static std::vector<SelectedRepeat> checked(const Experiment& experiment, std::vector<SelectedRepeat> repeats) {
-    for (const SelectedRepeat& selected : repeats) {
-      const Cell& cell = experiment.cells[selected.cell];
+  static std::vector<Turn> checked(const Experiment& experiment, std::vector<Turn> repeats) {
+    for (const Turn& turn : repeats) {
+      const Cell& cell = experiment.cells[turn.cell];
       if (is_external(cell.config) && !cell.skip_reason) external_command(cell.config);
     }
     return repeats;
   }
-  const Cell& cell_of(const SelectedRepeat& selected) const { return experiment_.cells[selected.cell]; }
+  const Cell& cell_of(const Turn& turn) const { return experiment_.cells[turn.cell]; }
 
   // nullopt when interrupted before it began.
-  std::optional<RepeatOutcome> run_repeat(const SelectedRepeat& selected, Progress& progress) {
-    const Cell& cell = cell_of(selected);
-    const auto folder = RepeatFolder::lock(folder_.cell_folder(cell), selected.repeat, [&] {
-      tell_of_waiting(told_of_other_, fmt::format("{} r{}: another run is at it", cell.slug, selected.repeat));
+  std::optional<RepeatOutcome> run_repeat(const Turn& turn, Progress& progress) {
+    const Cell& cell = cell_of(turn);
+    const auto folder = RepeatFolder::lock(folder_.cell_folder(cell), turn.repeat, [&] {
+      tell_of_waiting(told_of_other_, fmt::format("{} r{}: another run is at it", cell.slug, turn.repeat));
       return InterruptGuard::received() == 0;
     });
     if (!folder) return std::nullopt;
     if (const auto record = reusable(cell, folder->record())) {  // it was untidy, or another shard was faster
-      progress.end(cell.slug, selected.repeat, record->result);
+      progress.end(cell.slug, turn.repeat, record->result);
       return RepeatOutcome{folder->record(), record->state, true};
     }
     std::optional<File> gpu_lock;
@@ -114,7 +114,7 @@ class Runner {
       });
       if (!gpu_lock) return std::nullopt;
     }
-    const std::optional<Json> result = measure(cell, selected.repeat, *folder, progress);
+    const std::optional<Json> result = measure(cell, turn.repeat, *folder, progress);
     if (!result) {
       folder->discard();
       return std::nullopt;
@@ -129,7 +129,7 @@ class Runner {
     } else {
       folder->accept();
     }
-    progress.end(cell.slug, selected.repeat, *result);
+    progress.end(cell.slug, turn.repeat, *result);
     return RepeatOutcome{folder->record(), state, false};
   }
 
@@ -273,7 +273,7 @@ class Runner {
   const InterruptGuard guard_;
   const Experiment& experiment_;
   const RunOptions& options_;
-  std::vector<SelectedRepeat> repeats_;
+  std::vector<Turn> repeats_;
   std::vector<std::optional<RepeatOutcome>> outcomes_;  // of repeats_
   std::vector<std::string> command_;
   Nvml nvml_;

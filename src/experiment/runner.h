@@ -1,7 +1,7 @@
 // Runs the repeats of an experiment, each in a process of its own, one at a time, and leaves a record for each
 // (record.h). A repeat that runs out of memory, hangs or crashes is a record too, and the sweep goes on.
 //
-// Repeats are interleaved (all cells' first repeats, then all second ones), so that drift does not favour a cell.
+// Repeats run in the order of turns() (manifest.h).
 //
 // What is there already is reused when config_hash, the program's SHA-256 and, for what may have run on a GPU, the
 // GPU's name are the same. That holds for failures as well (oom, timeout, crashed, diverged, throttled): they are

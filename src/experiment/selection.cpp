@@ -5,9 +5,12 @@
 #include <algorithm>
 #include <charconv>
 #include <optional>
+#include <set>
+#include <utility>
 
 #include "base/error.h"
 #include "experiment/manifest_reader.h"
+#include "experiment/problems.h"
 
 namespace zo2 {
 namespace {
@@ -63,7 +66,7 @@ Shard parse_shard(std::string_view text) {
   return {*index, *count};
 }
 
-std::vector<SelectedRepeat> select_repeats(const Experiment& experiment, const Selection& selection) {
+std::vector<Turn> select_repeats(const Experiment& experiment, const Selection& selection) {
   Problems problems;
   Selector only;
   std::vector<Selector> exclude(selection.exclude.size());
@@ -80,21 +83,19 @@ std::vector<SelectedRepeat> select_repeats(const Experiment& experiment, const S
       return selector.where.empty() ? selector.matches_a_pattern(cell) : matches(selector.where, cell.config);
     });
   };
-  std::vector<SelectedRepeat> repeats;
-  int dealt = 0;
-  bool any = false;
-  for (size_t i = 0; i < experiment.cells.size(); ++i) {
-    const Cell& cell = experiment.cells[i];
-    if (!selected(cell)) continue;
-    any = true;
-    const int count = cell.skip_reason ? 1 : experiment.manifest.repeats;
-    for (int repeat = 0; repeat < count; ++repeat) {
-      if (dealt++ % selection.shard.count == selection.shard.index - 1) repeats.push_back({i, repeat});
-    }
+  std::vector<Turn> chosen = turns(experiment);
+  std::erase_if(chosen, [&](const Turn& turn) { return !selected(experiment.cells[turn.cell]); });
+  if (chosen.empty()) refuse_nothing(experiment);
+
+  std::vector<Turn> dealt = chosen;
+  std::ranges::sort(dealt, {}, [](const Turn& turn) { return std::pair(turn.cell, turn.repeat); });
+  std::set<std::pair<size_t, int>> mine;
+  for (size_t i = static_cast<size_t>(selection.shard.index) - 1; i < dealt.size();
+       i += static_cast<size_t>(selection.shard.count)) {
+    mine.emplace(dealt[i].cell, dealt[i].repeat);
   }
-  if (!any) refuse_nothing(experiment);
-  std::ranges::stable_sort(repeats, {}, &SelectedRepeat::repeat);
-  return repeats;
+  std::erase_if(chosen, [&](const Turn& turn) { return !mine.contains({turn.cell, turn.repeat}); });
+  return chosen;
 }
 
 }  // namespace zo2

@@ -1,7 +1,6 @@
 // Which repeats of an experiment a command runs: `--only`, `--exclude`, `--shard`.
 #pragma once
 
-#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -26,19 +25,13 @@ struct Selection {
   Shard shard{};
 };
 
-struct SelectedRepeat {
-  size_t cell = 0;  // index in experiment.cells
-  int repeat = 0;
-};
-
-// The repeats to run, in running order: all cells' first repeats, then all second ones. A cell that the manifest
-// excludes counts as one repeat, since its record says so.
+// Those of the experiment's turns() that are selected.
 //
 // Shards are dealt out in turn over the selected repeats in the order cell by cell, so that they are disjoint, complete
 // together, and stay as they are when cells are added at the end. With as many shards as repeats each shard has every
 // cell once, and no cell is always on the faster machine. All shards must be given the same selectors.
 //
 // Throws UsageError that lists what is wrong with the selectors, or the cells when none is selected.
-std::vector<SelectedRepeat> select_repeats(const Experiment& experiment, const Selection& selection);
+std::vector<Turn> select_repeats(const Experiment& experiment, const Selection& selection);
 
 }  // namespace zo2

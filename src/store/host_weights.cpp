@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 #include <map>
 #include <numeric>
 #include <tuple>
@@ -47,13 +48,22 @@ std::vector<int> hashing_order(const HostWeights& weights) {
 
 }  // namespace
 
-HostWeights::HostWeights(const ParameterTable& table, DType dtype, HostWeightsKind kind)
-    : table_(table), dtype_(dtype), kind_(kind), owners_(find_owners(table, kind)) {
-  for (int w = 0; w < static_cast<int>(owners_.size()); ++w) {
-    const int64_t bytes = table_.weights[static_cast<size_t>(w)].count() * dtype_bytes(dtype);
-    total_bytes_ += bytes;
-    if (owner(w) == w) physical_bytes_ += bytes;
+int64_t physical_weight_bytes(const ParameterTable& table, DType dtype, HostWeightsKind kind) {
+  const std::vector<int> owners = find_owners(table, kind);
+  int64_t bytes = 0;
+  for (size_t w = 0; w < owners.size(); ++w) {
+    if (owners[w] == static_cast<int>(w)) bytes += table.weights[w].count() * dtype_bytes(dtype);
   }
+  return bytes;
+}
+
+HostWeights::HostWeights(const ParameterTable& table, DType dtype, HostWeightsKind kind)
+    : table_(table),
+      dtype_(dtype),
+      kind_(kind),
+      owners_(find_owners(table, kind)),
+      total_bytes_(physical_weight_bytes(table, dtype, HostWeightsKind::exact)),
+      physical_bytes_(physical_weight_bytes(table, dtype, kind)) {
   // All at once first: mappings that nobody touched yet do not show in what is available.
   const std::string purpose = fmt::format("a model of {} parameters in {}{}", table_.count(), dtype_name(dtype),
                                           kind == HostWeightsKind::aliased ? ", one layer for all (aliased)," : "");
@@ -73,6 +83,14 @@ HostWeights::HostWeights(const ParameterTable& table, DType dtype, HostWeightsKi
 
 void HostWeights::touch(int threads) {
   for (HostBuffer& buffer : buffers_) buffer.touch(threads);
+}
+
+void copy_weights(const HostWeights& from, HostWeights& to) {
+  ZO2_ASSERT(from.count() == to.count() && from.dtype() == to.dtype() && from.kind() == to.kind());
+  for (int weight = 0; weight < from.count(); ++weight) {
+    ZO2_ASSERT(from.bytes(weight) == to.bytes(weight));
+    std::memcpy(to.data(weight), from.data(weight), static_cast<size_t>(from.bytes(weight)));
+  }
 }
 
 std::string parameter_table_hash(const ParameterTable& table) {

@@ -28,6 +28,10 @@ namespace zo2 {
 // and the same shape share the memory of the first of them, that of layer 1; weights outside the layers are exact.
 enum class HostWeightsKind : uint8_t { exact, aliased };
 
+// What the weights take without the sharing of aliases counted twice: HostWeights::physical_bytes() before there are
+// any.
+int64_t physical_weight_bytes(const ParameterTable& table, DType dtype, HostWeightsKind kind);
+
 class HostWeights {
  public:
   // Copies the table. All weights are zero. Throws OutOfMemoryError when physical_bytes() are not available.
@@ -58,6 +62,9 @@ class HostWeights {
   int64_t physical_bytes_ = 0;
   std::vector<HostBuffer> buffers_;
 };
+
+// Copies all weights; table, dtype and kind must be equal.
+void copy_weights(const HostWeights& from, HostWeights& to);
 
 // SHA-256 in hex of the canonical JSON of the table: ids, names, shapes and kinds of the parameters, and how they are
 // packed into weights (the order of weights decides commits, so a log is only good for an equal one).

@@ -18,8 +18,8 @@ Experiment load(const std::string& rest) {
 // "zo2r0 mezor0 ..." in running order; cells are told apart by method and batch.
 std::string chosen(const Experiment& experiment, const Selection& selection) {
   std::string text;
-  for (const SelectedRepeat& selected : select_repeats(experiment, selection)) {
-    text += experiment.cells[selected.cell].slug.substr(9) + "r" + std::to_string(selected.repeat) + " ";
+  for (const Turn& turn : select_repeats(experiment, selection)) {
+    text += experiment.cells[turn.cell].slug.substr(9) + "r" + std::to_string(turn.repeat) + " ";
   }
   return text;
 }
@@ -66,7 +66,7 @@ TEST(Selection, ShardsAreDisjointAndTogetherComplete) {
   const Experiment experiment = load(std::string(kSix) +
                                      "repeats: 3\n"
                                      "exclude: [{where: {method.name: mezo}, reason: slow}]\n");
-  const std::vector<SelectedRepeat> all = select_repeats(experiment, {});
+  const std::vector<Turn> all = select_repeats(experiment, {});
   ASSERT_EQ(all.size(), 14u) << "an excluded cell counts once";
   for (int count : {1, 2, 3, 5, 14, 20}) {
     std::multiset<std::pair<size_t, int>> seen;
@@ -76,12 +76,19 @@ TEST(Selection, ShardsAreDisjointAndTogetherComplete) {
       const auto part = select_repeats(experiment, {.shard = {index, count}});
       least = std::min(least, part.size());
       most = std::max(most, part.size());
-      for (const SelectedRepeat& selected : part) seen.emplace(selected.cell, selected.repeat);
+      for (const Turn& turn : part) seen.emplace(turn.cell, turn.repeat);
     }
     EXPECT_EQ(seen.size(), all.size()) << count;
-    for (const SelectedRepeat& selected : all) EXPECT_EQ(seen.count({selected.cell, selected.repeat}), 1u) << count;
+    for (const Turn& turn : all) EXPECT_EQ(seen.count({turn.cell, turn.repeat}), 1u) << count;
     EXPECT_LE(most - least, 1u) << count;
   }
+}
+
+TEST(Selection, RepeatsKeepTheManifestsOrder) {
+  const std::string two = "repeats: 2\nmatrix: {method.name: [zo2, mezo]}\n";
+  EXPECT_EQ(chosen(load(two), {}), "zo2r0 mezor0 zo2r1 mezor1 ");
+  EXPECT_EQ(chosen(load(two + "order: sequential\n"), {}), "zo2r0 zo2r1 mezor0 mezor1 ");
+  EXPECT_EQ(chosen(load(two + "order: sequential\n"), {.shard = {1, 2}}), "zo2r0 mezor0 ");
 }
 
 TEST(Selection, AShardStaysWhenCellsAreAddedAtTheEnd) {
@@ -89,11 +96,11 @@ TEST(Selection, AShardStaysWhenCellsAreAddedAtTheEnd) {
   const Experiment after = load("repeats: 2\nmatrix: {method.name: [zo2, mezo, resident]}\n");
   for (int index = 1; index <= 3; ++index) {
     std::set<std::pair<std::string, int>> now;
-    for (const SelectedRepeat& selected : select_repeats(after, {.shard = {index, 3}})) {
-      now.emplace(after.cells[selected.cell].config_hash, selected.repeat);
+    for (const Turn& turn : select_repeats(after, {.shard = {index, 3}})) {
+      now.emplace(after.cells[turn.cell].config_hash, turn.repeat);
     }
-    for (const SelectedRepeat& selected : select_repeats(before, {.shard = {index, 3}})) {
-      EXPECT_TRUE(now.contains({before.cells[selected.cell].config_hash, selected.repeat})) << index;
+    for (const Turn& turn : select_repeats(before, {.shard = {index, 3}})) {
+      EXPECT_TRUE(now.contains({before.cells[turn.cell].config_hash, turn.repeat})) << index;
     }
   }
 }
@@ -102,8 +109,7 @@ TEST(Selection, AsManyShardsAsRepeatsHaveEachCellOnce) {
   const Experiment experiment = load(std::string(kSix) + "repeats: 3\n");
   for (int index = 1; index <= 3; ++index) {
     std::set<size_t> cells;
-    for (const SelectedRepeat& selected : select_repeats(experiment, {.shard = {index, 3}}))
-      cells.insert(selected.cell);
+    for (const Turn& turn : select_repeats(experiment, {.shard = {index, 3}})) cells.insert(turn.cell);
     EXPECT_EQ(cells.size(), 6u);
   }
 }
