@@ -62,3 +62,12 @@ def test_another_program_is_measured_beside_ours(zo2, shared, tmp_path):
     report = zo2("report", out).stdout
     assert "external" in report
     assert "FAIL" not in report, "it takes no part in equality"
+
+
+def test_a_plan_says_that_it_does_not_know(zo2, tmp_path):
+    manifest = tmp_path / "other.yaml"
+    manifest.write_text("name: other\ndefaults: {method.name: external, method.command: [other-program]}\n")
+    cell, = json.loads(zo2("plan", manifest, "--json").stdout)["cells"]
+    assert cell["verdict"] == "may fit"
+    assert "not known before it runs" in cell["reason"]
+    assert "arena_bytes" not in cell
