@@ -16,6 +16,7 @@
 #include "experiment/record.h"
 #include "experiment/runner.h"
 #include "experiment/timed_window.h"
+#include "experiment/repeat_result.h"
 
 namespace zo2 {
 namespace {
@@ -132,7 +133,6 @@ Json trained_result(const std::filesystem::path& folder, const CellRequest& requ
 }
 
 int run_cell(const std::filesystem::path& folder) {
-  die_with_parent();
   const CellRequest request = read_cell_request(folder);
   Json result;
   try {
@@ -145,7 +145,7 @@ int run_cell(const std::filesystem::path& folder) {
     result = make_result(State::oom, request.config_hash);
     result["error"] = "an allocation in host memory failed";
   }
-  write_result(folder, result);
+  write_file_atomically(folder / kReportedFile, result.dump(2) + "\n");
   const State state = parse_state(result["state"].get<std::string>());
   if (result.contains("error")) spdlog::error("{}", result["error"].get<std::string>());
   return state == State::ok || state == State::projected ? 0 : 1;

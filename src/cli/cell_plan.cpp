@@ -10,6 +10,7 @@
 #include "cli/job_config.h"
 #include "cli/projection.h"
 #include "experiment/config_schema.h"
+#include "experiment/external.h"
 #include "store/host_weights.h"
 #include "store/parallel.h"
 
@@ -218,6 +219,10 @@ std::vector<CellPlan> plan_cells(const std::vector<Cell>& cells, const Machine& 
       plans.emplace_back();
       plans.back().fit = Fit::skipped;
       plans.back().reason = *cells[i].skip_reason;
+    } else if (is_external(cells[i].config)) {
+      plans.emplace_back();
+      plans.back().fit = Fit::may_fit;
+      plans.back().reason = "another program: what it takes is not known before it runs";
     } else {
       plans.push_back(judge_cell(cells[i], questions[n].hardware, needs[n], machine));
     }

@@ -13,7 +13,7 @@ namespace zo2 {
 enum class Fit : uint8_t {
   fits,
   does_not_fit,
-  may_fit,     // the textbook baseline, which has no plan: what it takes at least fits
+  may_fit,     // without a plan: the textbook baseline, of which what it takes at least fits, and other programs
   cannot_run,  // not for lack of memory: say, a checkpoint that is not there
   projected,   // to be forecast, not run
   skipped,     // excluded by the manifest

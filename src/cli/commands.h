@@ -20,6 +20,9 @@ void add_reference(CLI::App& app, int& exit_code);  // for who changes a table
 void add_report(CLI::App& app, int& exit_code);
 void add_run(CLI::App& app, int& exit_code);
 void add_score(CLI::App& app, int& exit_code);
+void add_show(CLI::App& app, int& exit_code);
+void add_slurm(CLI::App& app, int& exit_code);
+void add_status(CLI::App& app, int& exit_code);
 void add_trace(CLI::App& app, int& exit_code);
 void add_train(CLI::App& app, int& exit_code);
 

@@ -34,6 +34,9 @@ KeySpec size(std::string_view key, Json value, std::vector<std::string_view> wor
              std::string_view meaning) {
   return {key, ValueKind::bytes, std::move(value), 1, kNoLimit, std::move(words), true, label, meaning};
 }
+KeySpec words(std::string_view key, std::string_view label, std::string_view meaning) {
+  return {key, ValueKind::words, nullptr, 0, 0, {}, true, label, meaning};
+}
 KeySpec not_numeric(KeySpec spec) {
   spec.numerics = false;
   return spec;
@@ -55,8 +58,13 @@ std::vector<KeySpec> make_schema() {
       integer("data.seq", 2048, 1, 1048576, "seq", "tokens a sequence; of a file or a task: its longest one's"),
       integer("data.seed", 42, 0, kNoLimit, "dataseed", "seed of the random tokens or of the order of the data"),
 
-      text("method.name", "zo2", {"zo2", "resident", "mezo"}, "",
-           "zo2: weights in host memory; resident: on the device, same numerics; mezo: the textbook baseline"),
+      text(
+          "method.name", "zo2", {"zo2", "resident", "mezo", "external"}, "",
+          "zo2: weights in host memory; resident: on the device, same numerics; mezo: the textbook baseline; external: "
+          "another program (method.command)"),
+      words("method.command", "",
+            "for method external: the program and its arguments, {model}, {batch}, ... filled in"),
+      text("method.marker", "RESULT ", {}, "", "for method external: what its line of results begins with"),
       real("method.eps", 1e-3, 1e-12, 1, "eps", "size of the perturbation"),
       real("method.lr", 1e-6, 0, 1e3, "lr", "learning rate"),
       real("method.weight_decay", 0.0, 0, 1e3, "wd", "decay of matrices and tables, times lr, each step"),
@@ -159,6 +167,13 @@ std::optional<Json> convert(const KeySpec& spec, std::string_view text, bool quo
       if (!in_range(static_cast<double>(value))) return std::nullopt;
       return value;
     }
+    case ValueKind::words: {
+      const Json list = Json::parse(text, nullptr, false);
+      const bool fine = list.is_array() && !list.empty() &&
+                        std::ranges::all_of(list, [](const Json& word) { return word.is_string() && word != ""; });
+      if (!fine) return std::nullopt;
+      return list;
+    }
   }
   return std::nullopt;
 }
@@ -181,6 +196,7 @@ std::string expected_values(const KeySpec& spec) {
     case ValueKind::real: return fmt::format("a number from {:g} to {:g}", spec.least, spec.most);
     case ValueKind::text: return spec.words.empty() ? "text" : "one of " + words;
     case ValueKind::bytes: return fmt::format("{} or a size such as 16 MiB", words);
+    case ValueKind::words: return "a list of words";
   }
   return "";
 }

@@ -314,12 +314,12 @@ ManifestFile read_manifest(const ManifestSource& source,
   return Reader(source.file, variables_in(""), problems).read_file(source.root, variables_in);
 }
 
-void read_override(const std::string& text, Settings& settings, Problems& problems) {
-  const Position where{"-S " + text, 0, 0};
+void read_override(const std::string& text, Settings& settings, Problems& problems, const std::string& option) {
+  const Position where{option + " " + text, 0, 0};
   const size_t equals = text.find('=');
   const std::string key = text.substr(0, equals);
   if (equals == std::string::npos || key.empty()) {
-    problems.add(where, "expected key=value, for example -S train.steps=10");
+    problems.add(where, fmt::format("expected key=value, for example {} train.steps=10", option));
     return;
   }
   const KeySpec* spec = find_key(key);

@@ -49,7 +49,7 @@ ManifestFile read_manifest(const ManifestSource& source,
                            const std::function<Variables(const std::string& variant)>& variables_in,
                            Problems& problems);
 
-// "key=value" from the command line.
-void read_override(const std::string& text, Settings& settings, Problems& problems);
+// "key=value" from the command line, given to `option`.
+void read_override(const std::string& text, Settings& settings, Problems& problems, const std::string& option = "-S");
 
 }  // namespace zo2

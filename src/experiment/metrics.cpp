@@ -67,6 +67,9 @@ constexpr std::array kMetrics{
     Metric{
         "gpu_sm_clock_mhz", "MHz", Better::neither, Depends::machine,
         "mean SM clock in the second half of the process's life, while the GPU drew more power than before the start"},
+    Metric{"gpu_wait_s", "s", Better::neither, Depends::machine,
+           "time that the GPU was given before the start to become free of other processes and cool"},
+    Metric{"gpu_start_temperature_c", "C", Better::neither, Depends::machine, "core temperature before the start"},
     Metric{"gpu_temperature_c", "C", Better::neither, Depends::machine,
            "highest core temperature in the process's life"},
     Metric{"gpu_power_w", "W", Better::neither, Depends::machine,

@@ -76,6 +76,8 @@ State parse_state(std::string_view name) {
   return static_cast<State>(found - kStateNames.begin());
 }
 
+bool is_failure(State state) { return state != State::ok && state != State::projected && state != State::skipped; }
+
 Json to_json(const CellRequest& request) {
   return {{"schema", kRecordSchema},  {"experiment", request.experiment},   {"slug", request.slug},
           {"repeat", request.repeat}, {"config_hash", request.config_hash}, {"config", request.config}};

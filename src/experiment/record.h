@@ -10,8 +10,9 @@
 //                 "final_weights"}, "chosen": {what auto became}, "warnings": [text], "error": text unless ok,
 //                 "throttle_reasons": [names, base/nvml.h] where a GPU was watched}
 // Integers are exact; floats read back to the same bits; non-finite ones are the strings "nan", "inf", "-inf".
-// The process of a cell writes samples and result; the runner adds host_rss_peak_bytes, wall_s and what it saw of the
-// GPU (gpu_sampler.h), and writes the whole result when the process could not.
+// The process of a repeat writes samples and what it has to report (repeat_result.h); the runner adds
+// host_rss_peak_bytes, wall_s and what it saw of the GPU (gpu_sampler.h), and makes the result of it. Until then the
+// folder's name is another (sweep_folder.h).
 #pragma once
 
 #include <filesystem>
@@ -39,6 +40,8 @@ enum class State : uint8_t {
 };
 std::string_view state_name(State state);
 State parse_state(std::string_view name);  // throws UsageError
+// Neither measured, nor forecast, nor left out on purpose.
+bool is_failure(State state);
 
 // What a cell's process is asked to do.
 struct CellRequest {

@@ -71,6 +71,7 @@ Json value_schema(const KeySpec& spec) {
     case ValueKind::bytes:
       schema = {{"anyOf", Json::array({{{"type", "integer"}, {"minimum", spec.least}}, {{"enum", spec.words}}})}};
       break;
+    case ValueKind::words: schema = {{"type", "array"}, {"items", {{"type", "string"}}}}; break;
   }
   // model.name is null where model.path is given.
   if (spec.default_value.is_null() || spec.key == "model.name") {

@@ -90,12 +90,24 @@ std::optional<std::string> YamlReader::word(const YAML::Node& node, std::string_
   return std::nullopt;
 }
 
+// A list as parse_value() reads it; what is no word in it becomes null, which that refuses.
+std::string YamlReader::words_json(const YAML::Node& list) {
+  Json words = Json::array();
+  for (const YAML::Node& item : list) {
+    const auto text = item.IsScalar() ? text_of(item) : std::nullopt;
+    words.push_back(text ? Json(*text) : Json());
+  }
+  return words.dump();
+}
+
 std::optional<Json> YamlReader::value_of(const KeySpec& spec, const YAML::Node& node) {
   try {
     if (node.IsNull()) return parse_value(spec, "null");
     if (node.IsScalar()) {
       const bool has_variable = node.Scalar().find(kOpening) != std::string::npos;
       if (const auto text = text_of(node)) return parse_value(spec, *text, node.Tag() == "!" && !has_variable);
+    } else if (node.IsSequence() && spec.kind == ValueKind::words) {
+      return parse_value(spec, words_json(node));
     } else {
       problem(node, fmt::format("{}: expected one value, found {}", spec.key, kind_of(node)));
     }

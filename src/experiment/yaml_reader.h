@@ -52,6 +52,8 @@ class YamlReader {
   void set_variables(Variables variables) { variables_ = std::move(variables); }
 
  private:
+  std::string words_json(const YAML::Node& list);
+
   std::string file_;
   Variables variables_;
   Problems& problems_;
