@@ -2,13 +2,13 @@
 
 #include <ATen/ATen.h>
 
-#include <cmath>
 #include <deque>
 #include <string>
 #include <unordered_map>
 
 #include "base/error.h"
 #include "optimizer/textbook_device.h"
+#include "runtime/pass.h"
 
 namespace zo2 {
 namespace {
@@ -47,18 +47,9 @@ class TextbookMezo final : public Executor {
     ZO2_CHECK(input.pass == 0 && input.last_pass, UsageError, "the textbook baseline has no micro-batches");
     check_batch(input.batch, config_.vocab_size, config_.max_positions);
     LogEntry entry;
-    entry.step = static_cast<uint32_t>(input.step);
-    entry.seed = input.seed;
-    entry.learning_rate = input.learning_rate;
     device_->run([&] {
-      measure(to_device(input.batch), entry);
-      if (std::isfinite(entry.alpha)) {
-        update(entry);
-      } else {
-        entry.alpha = 0;
-        entry.decay = 1;
-        entry.flags = kLogNonFinite;
-      }
+      entry = measure(to_device(input.batch), input);
+      if (entry.flags == 0) update(entry);
       device_->end_step();
     });
     entries_.push_back(entry);
@@ -125,15 +116,15 @@ class TextbookMezo final : public Executor {
   }
 
   // Two forwards with the weights moved to either side and back, and what follows from their losses.
-  void measure(const Inputs& inputs, LogEntry& entry) {
-    perturb(entry.seed, settings_.eps);
-    entry.loss_plus = mean_loss(inputs);
-    perturb(entry.seed, -2 * settings_.eps);
-    entry.loss_minus = mean_loss(inputs);
-    perturb(entry.seed, settings_.eps);
-    entry.projected_gradient = (entry.loss_plus - entry.loss_minus) / (2.0 * static_cast<double>(settings_.eps));
-    entry.alpha = static_cast<float>(entry.learning_rate * entry.projected_gradient);
-    entry.decay = static_cast<float>(1.0 - entry.learning_rate * settings_.weight_decay);
+  LogEntry measure(const Inputs& inputs, const PassInput& input) {
+    perturb(input.seed, settings_.eps);
+    const double loss_plus = mean_loss(inputs);
+    perturb(input.seed, -2 * settings_.eps);
+    const double loss_minus = mean_loss(inputs);
+    perturb(input.seed, settings_.eps);
+    const EntryRule rule{input.learning_rate, settings_.weight_decay, static_cast<double>(settings_.eps), 1};
+    return log_entry(input.step, 0, input.seed, input.learning_rate, loss_plus, loss_minus,
+                     entry_values(loss_plus, loss_minus, rule, 0));
   }
 
   // One parameter's at a time: a loop that frees each before it asks for the next.

@@ -16,4 +16,20 @@ bool left_out(const Plan& plan, const PlannedPass& planned, const ScheduledOp& s
   return scheduled.rare && !commits(plan, planned.program.tiles[planned.program.ops[scheduled.op].tile].weight, input);
 }
 
+LogEntry log_entry(int64_t step, int pair, uint64_t seed, double learning_rate, double loss_plus, double loss_minus,
+                   const EntryValues& values) {
+  LogEntry entry;
+  entry.step = static_cast<uint32_t>(step);
+  entry.pair = static_cast<uint16_t>(pair);
+  if (!values.finite) entry.flags = kLogNonFinite;
+  entry.seed = seed;
+  entry.alpha = values.alpha;
+  entry.decay = values.decay;
+  entry.loss_plus = loss_plus;
+  entry.loss_minus = loss_minus;
+  entry.projected_gradient = values.projected_gradient;
+  entry.learning_rate = learning_rate;
+  return entry;
+}
+
 }  // namespace zo2

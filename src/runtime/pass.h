@@ -1,6 +1,7 @@
 // What a pass asks of its operations, the same on every device.
 #pragma once
 
+#include "runtime/entry_values.h"
 #include "runtime/executor.h"
 
 namespace zo2 {
@@ -13,5 +14,9 @@ bool commits(const Plan& plan, int weight, const PassInput& input);
 
 // Whether an operation has nothing to do in this pass (ScheduledOp::rare).
 bool left_out(const Plan& plan, const PlannedPass& planned, const ScheduledOp& scheduled, const PassInput& input);
+
+// The log's entry of one pair of a step.
+LogEntry log_entry(int64_t step, int pair, uint64_t seed, double learning_rate, double loss_plus, double loss_minus,
+                   const EntryValues& values);
 
 }  // namespace zo2

@@ -9,6 +9,7 @@
 
 #ifdef ZO2_HAVE_CUDA
 #include "runtime/cuda/resources.h"
+#include "runtime/cuda/visit.h"
 #endif
 
 namespace zo2 {
@@ -153,6 +154,44 @@ TEST(Device, EveryWayToReachHostMemoryGivesTheSameBits) {
       testing::expect_equal(registered, make(HostMemory::pageable));
     }
   }
+}
+
+TrainJob durable_job(const std::filesystem::path& folder) {
+  TrainJob job = tiny_job(tiny_model(false), DType::bf16, 20);
+  job.plan.writeback_every = 4;
+  job.folder = folder;
+  return job;
+}
+
+// A kernel that writes outside the device's memory breaks the context for good, as a failing GPU does.
+[[noreturn]] void run_until_the_device_breaks(const std::filesystem::path& folder) {
+  TrainJob job = durable_job(folder);
+  TrainObserver observer;
+  observer.on_step = [](const StepResult& result) {
+    if (result.entries.front().step != 9) return;
+    cuda::fill_noise(DType::f32, Distribution::gaussian, 1, 1, 4, reinterpret_cast<std::byte*>(0x1000), nullptr);
+  };
+  try {
+    run_train_job(job, observer);
+  } catch (const DeviceError& error) {
+    fmt::print(stderr, "{}\n", error.what());
+    std::_Exit(7);
+  }
+  std::_Exit(0);
+}
+
+TEST(DeviceDeathTest, AnErrorInTheMiddleOfAStepIsTypedAndLeavesALogToResume) {
+  if (test_device() == Device::cpu) GTEST_SKIP() << "skipped: set ZO2_TEST_DEVICE=cuda";
+  GTEST_FLAG_SET(death_test_style, "threadsafe");  // a process of its own, which comes here from main()
+  const std::filesystem::path folder = std::filesystem::path(::testing::TempDir()) / "zo2-broken-device";
+  std::filesystem::remove_all(folder);
+  EXPECT_EXIT(run_until_the_device_breaks(folder), ::testing::ExitedWithCode(7), "its step log is whole");
+  const Trace resumed = run(durable_job(folder));
+  std::filesystem::remove_all(folder);
+  EXPECT_GE(resumed.report.first_step, 9);
+  TrainJob undisturbed = durable_job(folder);
+  undisturbed.folder.reset();
+  EXPECT_EQ(resumed.report.final_weights, run(std::move(undisturbed)).report.final_weights);
 }
 
 TEST(Device, LossesAgreeWithTheCpus) {

@@ -290,23 +290,14 @@ void Operations::entry(const PlannedPass& planned, const Op& op, const PassInput
   const auto* losses = as<double>(whole(planned, op.in[0]));
   const int pairs = planned.program.shape.pairs;
   const auto tokens = static_cast<double>(step_tokens_);
+  const EntryRule rule{input.learning_rate, settings_.weight_decay, static_cast<double>(settings_.eps),
+                       static_cast<uint32_t>(pairs)};
   StepResult result;
   for (int pair = 0; pair < pairs; ++pair) {
-    LogEntry entry;
-    entry.step = static_cast<uint32_t>(input.step);
-    entry.pair = static_cast<uint16_t>(pair);
-    entry.seed = input.seed;
-    entry.loss_plus = losses[2 * pair] / tokens;
-    entry.loss_minus = losses[2 * pair + 1] / tokens;
-    entry.projected_gradient = (entry.loss_plus - entry.loss_minus) / (2.0 * static_cast<double>(settings_.eps));
-    entry.learning_rate = input.learning_rate;
-    entry.alpha = static_cast<float>(input.learning_rate * entry.projected_gradient / pairs);
-    if (std::isfinite(entry.projected_gradient) && std::isfinite(entry.alpha)) {
-      if (pair == 0) entry.decay = static_cast<float>(1.0 - input.learning_rate * settings_.weight_decay);
-    } else {
-      entry.alpha = 0;
-      entry.flags = kLogNonFinite;
-    }
+    const double loss_plus = losses[2 * pair] / tokens;
+    const double loss_minus = losses[2 * pair + 1] / tokens;
+    const LogEntry entry = log_entry(input.step, pair, input.seed, input.learning_rate, loss_plus, loss_minus,
+                                     entry_values(loss_plus, loss_minus, rule, static_cast<uint32_t>(pair)));
     entries_.push(entry);
     result.entries.push_back(entry);
   }

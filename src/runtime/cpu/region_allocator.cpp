@@ -8,9 +8,6 @@
 #include <cstring>
 #include <mutex>
 
-#include "base/bytes.h"
-#include "base/error.h"
-
 namespace zo2::cpu {
 namespace {
 
@@ -29,13 +26,8 @@ class RegionAllocator final : public c10::Allocator {
   c10::DataPtr allocate(size_t bytes) override {
     RegionScope* scope = current;
     if (scope == nullptr || bytes == 0) return fallback_->allocate(bytes);
-    const int64_t rounded = align_up(static_cast<int64_t>(bytes), kRegionAlignment);
-    scope->used_ += rounded;
-    if (scope->data_ == nullptr) return fallback_->allocate(bytes);
-    ZO2_CHECK(scope->used_ <= scope->capacity_, InternalError,
-              "{}: LibTorch asked for {} beyond the {} that the plan reserved (a bug in zo2; please report it)",
-              scope->what_, format_bytes(rounded), format_bytes(scope->capacity_));
-    std::byte* data = scope->data_ + scope->used_ - rounded;
+    std::byte* data = scope->take(bytes);
+    if (data == nullptr) return fallback_->allocate(bytes);
     return {data, data, &keep, c10::Device(c10::DeviceType::CPU)};
   }
 
@@ -46,17 +38,14 @@ class RegionAllocator final : public c10::Allocator {
 
  private:
   static void release(void* data) {
-    const RegionScope* scope = current;
-    const bool inside =
-        scope != nullptr && scope->data_ != nullptr && data >= scope->data_ && data < scope->data_ + scope->capacity_;
-    if (!inside) c10::GetDefaultCPUAllocator()->raw_deleter()(data);
+    if (current == nullptr || !current->holds(data)) c10::GetDefaultCPUAllocator()->raw_deleter()(data);
   }
 
   c10::Allocator* fallback_;
 };
 
 RegionScope::RegionScope(std::byte* data, int64_t bytes, const char* what)
-    : data_(data), capacity_(bytes), what_(what), outer_(current) {
+    : Region(data, bytes, kRegionAlignment, what), outer_(current) {
   static std::once_flag installed;
   std::call_once(installed, [] {
     static RegionAllocator allocator(c10::GetDefaultCPUAllocator());
@@ -69,7 +58,7 @@ RegionScope::~RegionScope() { current = outer_; }
 
 CountingScope::~CountingScope() {
   int64_t peak = library_peak.load();
-  while (used_ > peak && !library_peak.compare_exchange_weak(peak, used_)) {
+  while (used_bytes() > peak && !library_peak.compare_exchange_weak(peak, used_bytes())) {
   }
 }
 

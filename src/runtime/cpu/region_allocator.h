@@ -6,27 +6,19 @@
 // Elsewhere LibTorch's default allocator serves as always.
 #pragma once
 
-#include <cstddef>
-#include <cstdint>
+#include "runtime/region.h"
 
 namespace zo2::cpu {
 
-class RegionScope {
+class RegionScope : public Region {
  public:
-  // `what` names the operation in errors.
+  // `what` names the operation in errors. Each request is rounded up to 64 bytes.
   RegionScope(std::byte* data, int64_t bytes, const char* what);
   ~RegionScope();
   RegionScope(const RegionScope&) = delete;
   RegionScope& operator=(const RegionScope&) = delete;
 
-  int64_t used_bytes() const { return used_; }  // asked for so far, each request rounded up to 64
-
- protected:
-  friend class RegionAllocator;
-  std::byte* data_;  // null: the default allocator serves
-  int64_t capacity_;
-  int64_t used_ = 0;
-  const char* what_;
+ private:
   RegionScope* outer_;
 };
 

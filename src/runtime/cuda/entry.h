@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "runtime/entry_values.h"
+
 namespace zo2::cuda {
 
 // What a fold needs of an entry. The ring holds entry (step, pair) at (step * pairs + pair) % kRingEntries.
@@ -27,10 +29,7 @@ struct PendingEntries {
 struct EntryResult {
   double loss_plus;
   double loss_minus;
-  double projected_gradient;
-  float alpha;
-  float decay;
-  uint32_t non_finite;
+  EntryValues values;
 };
 
 }  // namespace zo2::cuda

@@ -92,18 +92,8 @@ class CudaExecutor final : public Executor {
     StepResult result;
     const EntryResult* made = operations_.results(input.step);
     for (int pair = 0; pair < plan_.settings.pairs; ++pair) {
-      LogEntry entry;
-      entry.step = static_cast<uint32_t>(input.step);
-      entry.pair = static_cast<uint16_t>(pair);
-      entry.seed = input.seed;
-      entry.loss_plus = made[pair].loss_plus;
-      entry.loss_minus = made[pair].loss_minus;
-      entry.projected_gradient = made[pair].projected_gradient;
-      entry.learning_rate = input.learning_rate;
-      entry.alpha = made[pair].alpha;
-      entry.decay = made[pair].decay;
-      if (made[pair].non_finite != 0) entry.flags = kLogNonFinite;
-      result.entries.push_back(entry);
+      result.entries.push_back(log_entry(input.step, pair, input.seed, input.learning_rate, made[pair].loss_plus,
+                                         made[pair].loss_minus, made[pair].values));
     }
     result.step_ms = static_cast<double>(end.ms_since(last_end_));
     std::swap(last_end_, end);

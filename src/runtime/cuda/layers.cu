@@ -131,20 +131,13 @@ __global__ void __launch_bounds__(kThreads)
 
 __global__ void entries_kernel(const double* losses, EntryInput input, DeviceEntry* ring, uint32_t first_entry,
                                EntryResult* results) {
-  for (uint32_t pair = 0; pair < input.pairs; ++pair) {
+  for (uint32_t pair = 0; pair < input.rule.pairs; ++pair) {
     EntryResult result{};
     result.loss_plus = losses[2 * pair] / input.tokens;
     result.loss_minus = losses[2 * pair + 1] / input.tokens;
-    result.projected_gradient = (result.loss_plus - result.loss_minus) / (2.0 * input.eps);
-    result.alpha = static_cast<float>(input.learning_rate * result.projected_gradient / input.pairs);
-    result.decay = 1.0f;
-    if (isfinite(result.projected_gradient) && isfinite(result.alpha)) {
-      if (pair == 0) result.decay = static_cast<float>(1.0 - input.learning_rate * input.weight_decay);
-    } else {
-      result.alpha = 0.0f;
-      result.non_finite = 1;
-    }
-    ring[(first_entry + pair) % kRingEntries] = {input.seed, result.alpha, result.decay, input.step, pair};
+    result.values = entry_values(result.loss_plus, result.loss_minus, input.rule, pair);
+    ring[(first_entry + pair) % kRingEntries] = {input.seed, result.values.alpha, result.values.decay, input.step,
+                                                 pair};
     results[pair] = result;
   }
 }

@@ -42,13 +42,10 @@ void finish_log_probabilities(const LogSumExp& state, int64_t rows, float* logpr
 // losses [2 * pairs] (sums, + before -) -> projected gradients -> one entry a pair, in the ring from `first_entry` and
 // in mapped host memory.
 struct EntryInput {
+  EntryRule rule;
   uint64_t seed;
-  double learning_rate;
-  double weight_decay;
-  double eps;
   double tokens;
   uint32_t step;
-  uint32_t pairs;
 };
 void make_entries(const double* losses, const EntryInput& input, DeviceEntry* ring, uint32_t first_entry,
                   EntryResult* results, cudaStream_t stream);

@@ -364,13 +364,11 @@ void Operations::loss(const PlannedPass& planned, const Op& op, const PassInput&
 void Operations::entry(const PlannedPass& planned, const Op& op, const PassInput& input) {
   if (!planned.program.shape.training() || !input.last_pass) return;
   cuda::EntryInput made;
+  made.rule = {input.learning_rate, settings_.weight_decay, static_cast<double>(settings_.eps),
+               static_cast<uint32_t>(pairs_)};
   made.seed = input.seed;
-  made.learning_rate = input.learning_rate;
-  made.weight_decay = settings_.weight_decay;
-  made.eps = static_cast<double>(settings_.eps);
   made.tokens = static_cast<double>(step_tokens_);
   made.step = static_cast<uint32_t>(input.step);
-  made.pairs = static_cast<uint32_t>(pairs_);
   cuda::make_entries(as<double>(whole(planned, op.in[0])), made, as<DeviceEntry>(ring_.data()),
                      ring_position(input.step), results_.as<EntryResult>() + input.step % kStepsInFlight * pairs_,
                      compute_);

@@ -4,9 +4,6 @@
 
 #include <mutex>
 
-#include "base/bytes.h"
-#include "base/error.h"
-
 namespace zo2::cuda {
 namespace {
 
@@ -27,13 +24,8 @@ class RegionAllocator final : public caching::CUDAAllocator {
   c10::DataPtr allocate(size_t bytes) override {
     RegionScope* scope = current;
     if (scope == nullptr || bytes == 0) return inner_->allocate(bytes);
-    const int64_t rounded = align_up(static_cast<int64_t>(bytes), kRegionAlignment);
-    scope->used_ += rounded;
-    if (scope->data_ == nullptr) return inner_->allocate(bytes);
-    ZO2_CHECK(scope->used_ <= scope->capacity_, InternalError,
-              "{}: LibTorch asked for {} beyond the {} that the plan reserved (a bug in zo2; please report it)",
-              scope->what_, format_bytes(rounded), format_bytes(scope->capacity_));
-    std::byte* data = scope->data_ + scope->used_ - rounded;
+    std::byte* data = scope->take(bytes);
+    if (data == nullptr) return inner_->allocate(bytes);
     return {data, data, &keep, c10::Device(c10::DeviceType::CUDA, 0)};
   }
 
@@ -102,7 +94,7 @@ class RegionAllocator final : public caching::CUDAAllocator {
 };
 
 RegionScope::RegionScope(std::byte* data, int64_t bytes, const char* what)
-    : data_(data), capacity_(bytes), what_(what), outer_(current) {
+    : Region(data, bytes, kRegionAlignment, what), outer_(current) {
   static std::once_flag installed;
   std::call_once(installed, [] {
     static RegionAllocator allocator(caching::get());

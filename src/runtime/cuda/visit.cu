@@ -22,41 +22,63 @@ __device__ __forceinline__ void perturb(float eps, const float (&w)[N], const fl
   }
 }
 
-// 8 elements a thread, all of one parameter; pointers to 16 bytes, first_index and count multiples of 8.
+constexpr int kPackThreads = 128;
+
+// Two packs of 8 elements a thread, all of one parameter; pointers to 16 bytes, first_index and count multiples of 8.
+// The pair lies kPackThreads packs apart, so that a warp's accesses stay whole lines. Eight blocks a multiprocessor
+// hold the registers at 64. Measured against one pack a thread: docs/performance.md, "The visit".
 template <typename T, Distribution D, bool kStochastic, bool kRounded>
-__global__ void __launch_bounds__(kThreads, 5)
+__global__ void __launch_bounds__(kPackThreads, 8)
     visit_packs(const T* base, T* commit, T* plus, T* minus, int64_t packs, uint64_t first_index,
                 FoldParameter parameter, PendingEntries pending, Direction direction) {
+  constexpr int M = 2;
   constexpr int N = 8;
   using P = Pack<T, N>;
-  const int64_t pack = int64_t{blockIdx.x} * kThreads + threadIdx.x;
-  if (pack >= packs) return;
-  const P in = reinterpret_cast<const P*>(base)[pack];
-  const uint64_t index = first_index + static_cast<uint64_t>(pack) * N;
-  float w[N];
+  const int64_t first = int64_t{blockIdx.x} * M * kPackThreads + threadIdx.x;
+  if (first >= packs) return;
+  const bool inside[M] = {true, first + kPackThreads < packs};
+  const int64_t pack[M] = {first,
+                           inside[1] ? first + kPackThreads : first};  // reads the first twice rather than branch
+  uint64_t index[M];
+  float w[M][N];
 #pragma unroll
-  for (int i = 0; i < N; ++i) w[i] = to_float(in.value[i]);
-  fold<T, D, kRounded, N>(pending, parameter, kStochastic, index, w);
-  P out;
+  for (int m = 0; m < M; ++m) {
+    const P in = reinterpret_cast<const P*>(base)[pack[m]];
+    index[m] = first_index + static_cast<uint64_t>(pack[m]) * N;
+#pragma unroll
+    for (int i = 0; i < N; ++i) w[m][i] = to_float(in.value[i]);
+  }
+  fold<T, D, kRounded>(pending, parameter, kStochastic, index, w);
   if (commit != nullptr || !direction.present) {
 #pragma unroll
-    for (int i = 0; i < N; ++i) out.value[i] = from_float<T>(w[i]);
-    if (commit != nullptr) reinterpret_cast<P*>(commit)[pack] = out;
-    if (!direction.present && plus != nullptr) reinterpret_cast<P*>(plus)[pack] = out;
+    for (int m = 0; m < M; ++m) {
+      P out;
+#pragma unroll
+      for (int i = 0; i < N; ++i) out.value[i] = from_float<T>(w[m][i]);
+      if (inside[m] && commit != nullptr) reinterpret_cast<P*>(commit)[pack[m]] = out;
+      if (inside[m] && !direction.present && plus != nullptr) reinterpret_cast<P*>(plus)[pack[m]] = out;
+    }
   }
   if (!direction.present) return;
-  float z[N];
-  if (kRounded && direction.z != nullptr) {
-    const P written = reinterpret_cast<const P*>(direction.z)[pack];
+  float z[M][N];
 #pragma unroll
-    for (int i = 0; i < N; ++i) z[i] = to_float(written.value[i]);
-  } else {
-    draw_direction<T, D, kRounded, N>(direction.seed, direction.pair, parameter.id, index, z);
+  for (int m = 0; m < M; ++m) {
+    if (kRounded && direction.z != nullptr) {
+      const P written = reinterpret_cast<const P*>(direction.z)[pack[m]];
+#pragma unroll
+      for (int i = 0; i < N; ++i) z[m][i] = to_float(written.value[i]);
+    } else {
+      draw_direction<T, D, kRounded, N>(direction.seed, direction.pair, parameter.id, index[m], z[m]);
+    }
   }
-  P other;
-  perturb<T, N>(direction.eps, w, z, out, other);
-  reinterpret_cast<P*>(plus)[pack] = out;
-  reinterpret_cast<P*>(minus)[pack] = other;
+#pragma unroll
+  for (int m = 0; m < M; ++m) {
+    P up;
+    P down;
+    perturb<T, N>(direction.eps, w[m], z[m], up, down);
+    if (inside[m]) reinterpret_cast<P*>(plus)[pack[m]] = up;
+    if (inside[m]) reinterpret_cast<P*>(minus)[pack[m]] = down;
+  }
 }
 
 // Any shape: 4 elements of one parameter a thread (one Philox block), element by element. grid.y is the segment.
@@ -218,7 +240,9 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-unsigned blocks_for(int64_t threads) { return static_cast<unsigned>((threads + kThreads - 1) / kThreads); }
+unsigned blocks_for(int64_t threads, int per_block = kThreads) {
+  return static_cast<unsigned>((threads + per_block - 1) / per_block);
+}
 
 // Threads of a kernel that goes over a tile in Philox blocks: the tile may begin and end inside one.
 dim3 grid_of_segments(const VisitTile& tile) {
@@ -246,9 +270,10 @@ void visit(const VisitRules& rules, const VisitTile& tile, const PendingEntries&
     auto* minus = reinterpret_cast<T*>(tile.out[1]);
     if (packs) {
       const VisitSegment& segment = tile.segments[0];
-      visit_packs<T, D, kStochastic, kRounded><<<blocks_for(tile.count / 8), kThreads, 0, stream>>>(
-          base, commit, plus, minus, tile.count / 8, static_cast<uint64_t>(tile.first_element),
-          {segment.id, segment.decays}, pending, direction);
+      visit_packs<T, D, kStochastic, kRounded>
+          <<<blocks_for(tile.count / 8, 2 * kPackThreads), kPackThreads, 0, stream>>>(
+              base, commit, plus, minus, tile.count / 8, static_cast<uint64_t>(tile.first_element),
+              {segment.id, segment.decays}, pending, direction);
       return;
     }
     visit_segments<T, D, kStochastic, kRounded><<<grid_of_segments(tile), kThreads, 0, stream>>>(

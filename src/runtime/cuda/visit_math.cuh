@@ -91,35 +91,53 @@ struct FoldParameter {
   bool decays;
 };
 
-// w becomes w_t, exactly representable in T. An entry without an update leaves w as it is.
-template <typename T, Distribution D, bool kRounded, int N>
+// w becomes w_t, exactly representable in T. An entry without an update leaves w as it is. M groups of N neighbours go
+// side by side: what an entry needs is read once, and one group's arithmetic fills the other's waits.
+template <typename T, Distribution D, bool kRounded, int M, int N>
 __device__ __forceinline__ void fold(const PendingEntries& pending, const FoldParameter& parameter, bool stochastic,
-                                     uint64_t index, float (&w)[N]) {
-  float z[N];
+                                     const uint64_t (&index)[M], float (&w)[M][N]) {
   for (uint32_t i = 0; i < pending.count; ++i) {
     const DeviceEntry entry = pending.ring[(pending.first + i) % kRingEntries];
     const float decay = parameter.decays ? entry.decay : 1.0f;
     if (entry.alpha == 0.0f && decay == 1.0f) continue;
-    draw_direction<T, D, kRounded, N>(entry.seed, entry.pair, parameter.id, index, z);
 #pragma unroll
-    for (int j = 0; j < N; ++j) w[j] = __fmaf_rn(-entry.alpha, z[j], __fmul_rn(w[j], decay));
+    for (int m = 0; m < M; ++m) {
+      float z[N];
+      draw_direction<T, D, kRounded, N>(entry.seed, entry.pair, parameter.id, index[m], z);
+#pragma unroll
+      for (int j = 0; j < N; ++j) w[m][j] = __fmaf_rn(-entry.alpha, z[j], __fmul_rn(w[m][j], decay));
+    }
   }
   if (std::is_same_v<T, float> || pending.count == 0) return;
   if (stochastic) {
     const DeviceEntry newest = pending.ring[(pending.first + pending.count - 1) % kRingEntries];
     const NoiseKey key{newest.seed, Purpose::rounding, 0, parameter.id, newest.step};
 #pragma unroll
-    for (int part = 0; part < N; part += 4) {
-      const Philox4 bits = philox4x32_10(noise_counter(key, (index + part) / 4), key.seed);
-      w[part] = round_stochastically<T>(w[part], bits.w0);
-      w[part + 1] = round_stochastically<T>(w[part + 1], bits.w1);
-      w[part + 2] = round_stochastically<T>(w[part + 2], bits.w2);
-      w[part + 3] = round_stochastically<T>(w[part + 3], bits.w3);
+    for (int m = 0; m < M; ++m) {
+#pragma unroll
+      for (int part = 0; part < N; part += 4) {
+        const Philox4 bits = philox4x32_10(noise_counter(key, (index[m] + part) / 4), key.seed);
+        w[m][part] = round_stochastically<T>(w[m][part], bits.w0);
+        w[m][part + 1] = round_stochastically<T>(w[m][part + 1], bits.w1);
+        w[m][part + 2] = round_stochastically<T>(w[m][part + 2], bits.w2);
+        w[m][part + 3] = round_stochastically<T>(w[m][part + 3], bits.w3);
+      }
     }
   } else {
 #pragma unroll
-    for (int j = 0; j < N; ++j) w[j] = to_float(from_float<T>(w[j]));
+    for (int m = 0; m < M; ++m) {
+#pragma unroll
+      for (int j = 0; j < N; ++j) w[m][j] = to_float(from_float<T>(w[m][j]));
+    }
   }
+}
+
+// The same for one group.
+template <typename T, Distribution D, bool kRounded, int N>
+__device__ __forceinline__ void fold(const PendingEntries& pending, const FoldParameter& parameter, bool stochastic,
+                                     uint64_t index, float (&w)[N]) {
+  const uint64_t indices[1] = {index};
+  fold<T, D, kRounded>(pending, parameter, stochastic, indices, reinterpret_cast<float(&)[1][N]>(w));
 }
 
 }  // namespace zo2::cuda

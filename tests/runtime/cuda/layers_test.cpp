@@ -110,13 +110,10 @@ TEST_F(CudaLayers, EntriesAreTheCpusToTheBit) {
   const OnDevice ring(cuda::kRingEntries * sizeof(cuda::DeviceEntry));
   const cuda::PinnedBuffer results(3 * sizeof(cuda::EntryResult));
   cuda::EntryInput input;
+  input.rule = {.learning_rate = 1e-3, .weight_decay = 0.1, .eps = static_cast<double>(1e-3f), .pairs = 3};
   input.seed = 99;
-  input.learning_rate = 1e-3;
-  input.weight_decay = 0.1;
-  input.eps = static_cast<double>(1e-3f);
   input.tokens = 11;
   input.step = 341;
-  input.pairs = 3;
   cuda::make_entries(reinterpret_cast<const double*>(device_losses.data()), input,
                      reinterpret_cast<cuda::DeviceEntry*>(ring.data()), 1023, results.as<cuda::EntryResult>(), nullptr);
   cuda::synchronize_device();
@@ -126,16 +123,15 @@ TEST_F(CudaLayers, EntriesAreTheCpusToTheBit) {
     const cuda::DeviceEntry& entry = entries[(1023 + pair) % cuda::kRingEntries];
     const double plus = losses[2 * pair] / 11;
     const double minus = losses[2 * pair + 1] / 11;
-    const double g = (plus - minus) / (2.0 * input.eps);
+    const EntryValues expected = entry_values(plus, minus, input.rule, pair);
     EXPECT_EQ(result.loss_plus, plus);
     EXPECT_EQ(result.loss_minus, minus);
-    EXPECT_EQ(result.projected_gradient, g);
-    const bool finite = pair != 2;
-    EXPECT_EQ(result.alpha, finite ? static_cast<float>(1e-3 * g / 3) : 0.0f);
-    EXPECT_EQ(result.decay, pair == 0 ? static_cast<float>(1.0 - 1e-3 * 0.1) : 1.0f);
-    EXPECT_EQ(result.non_finite, finite ? 0u : 1u);
-    EXPECT_EQ(entry.alpha, result.alpha);
-    EXPECT_EQ(entry.decay, result.decay);
+    EXPECT_EQ(result.values.projected_gradient, expected.projected_gradient);
+    EXPECT_EQ(result.values.alpha, expected.alpha);
+    EXPECT_EQ(result.values.decay, expected.decay);
+    EXPECT_EQ(result.values.finite, expected.finite);
+    EXPECT_EQ(entry.alpha, expected.alpha);
+    EXPECT_EQ(entry.decay, expected.decay);
     EXPECT_EQ(entry.seed, 99u);
     EXPECT_EQ(entry.step, 341u);
     EXPECT_EQ(entry.pair, pair);
