@@ -11,7 +11,8 @@ from plots.records import OBSERVATION, NothingToDraw
 
 # Sizes and seeds are no ablations: throughput.py and memory_table.py show sizes.
 NOT_ABLATED = OBSERVATION | {"model.name", "model.path", "data.seed", "data.path", "method.noise_seed"}
-IN_EVERY_TITLE = {"model.name", "model.path", "engine.dtype", "data.batch", "data.seq"}
+# In every title, or of no effect on what is shown.
+NOT_TOLD_APART = {"model.name", "model.path", "engine.dtype", "data.batch", "data.seq", "engine.host_weights"}
 BAR_INCHES = 0.17
 TITLE_INCHES = 0.13
 TITLE_LETTERS = 56
@@ -42,7 +43,7 @@ def _ordered(cells, key):
 
 def titles_of(key, groups) -> list[str]:
     """What the cells of each group have in common: the shape, and what tells the groups from each other."""
-    firsts = [dict(cells[0].first.setting({key} | IN_EVERY_TITLE)) for cells in groups]
+    firsts = [dict(cells[0].first.setting({key} | NOT_TOLD_APART)) for cells in groups]
     varying = sorted({name for first in firsts for name in first
                       if len({other.get(name) for other in firsts}) > 1})
     return [", ".join([text.shape(cells[0].first, without=key),

@@ -20,7 +20,7 @@ class Row:
 
 
 def rows(results) -> list[Row]:
-    """Of zo2 at the smallest arena, by model, the smallest first.
+    """Of zo2 as it is by default, at the smallest arena, by model, the smallest first.
 
     Measured beats projected; of several measured cells (registered, staged) the first is the manifest's main one.
     """
@@ -32,7 +32,7 @@ def rows(results) -> list[Row]:
         projected = record.state == "projected"
         ours = cell.median(METRICS.get(record.state, MEASURED))
         smallest = record.get("engine.gpu_memory", "smallest") == "smallest"
-        if record.method != "zo2" or not smallest or record.shape not in published or ours is None:
+        if record.method != "zo2" or record.ablated or not smallest or record.shape not in published or ours is None:
             continue
         if record.shape not in found or (found[record.shape].projected and not projected):
             found[record.shape] = Row(text.model_size(record.model), published[record.shape], python.get(record.shape),

@@ -19,6 +19,12 @@ UNITS = {"MB": 1e6, "GB": 1e9, "MiB": 2.0**20, "GiB": 2.0**30}
 OBSERVATION = {"train.steps", "train.warmup", "train.eval_every", "train.snapshot_every", "engine.trace",
                "engine.hardware", "engine.threads"}
 
+# What the program does unless it is asked for something else, where that is no matter of model, data or budget. Figures
+# of the system leave other cells to the ablations.
+DEFAULTS = {"engine.granularity": "tile", "engine.head": "chunked", "engine.embedding": "gathered",
+            "engine.noise_buffer": "fused", "engine.overlap": True, "engine.slots": 4, "method.noise": "gaussian",
+            "method.perturbations": 1}
+
 
 class NothingToDraw(Exception):
     """Why the records do not allow a figure."""
@@ -66,6 +72,11 @@ class Record:
     @property
     def tokens_per_step(self) -> int:
         return self.get("data.batch") * self.get("data.seq") * self.get("method.micro_batches", 1)
+
+    @property
+    def ablated(self) -> bool:
+        """Something of the engine's way is switched off or exchanged."""
+        return any(self.get(key, default) != default for key, default in DEFAULTS.items())
 
     @property
     def aliased(self) -> bool:

@@ -16,11 +16,11 @@ MOST_LEVEL_LABELS = 7  # of model sizes beside each other
 
 
 def series_by_shape(results) -> dict[tuple, dict[str, dict[str, Cell]]]:
-    """{(dtype, batch, seq, tied): {label: {model: cell}}} of what ran, series of two sizes or more."""
+    """{(dtype, batch, seq, tied): {label: {model: cell}}} of what ran unablated, in series of two sizes or more."""
     shapes = {}
     for cell in results.measured(METRIC):
         record = cell.first
-        if "parameters" in record.metrics:
+        if "parameters" in record.metrics and not record.ablated:
             shapes.setdefault(record.shape[1:], {}).setdefault(series.label(record), {}).setdefault(record.model, cell)
     kept = {shape: {name: cells for name, cells in curves.items() if len(cells) > 1}
             for shape, curves in shapes.items()}

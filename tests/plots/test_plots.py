@@ -154,6 +154,7 @@ def test_memory_table_matches_published_figures_by_shape_and_marks_projections(t
     for size, mib in sizes.items():
         add(tmp_path, big(f"opt-{size}", **{"engine.project": True}), state="projected",
             metrics={"nvml_projected_bytes": mib * MIB})
+    add(tmp_path, big("opt-13b", **{"engine.head": "full"}), metrics={"nvml_step_peak_bytes": 1600 * MIB})
     add(tmp_path, big("opt-30b", **{"data.seq": 1024}), state="projected", metrics={"nvml_projected_bytes": 1})
     add(tmp_path, big("opt-13b"), metrics={"nvml_step_peak_bytes": 1700 * MIB})
     add(tmp_path, big("opt-13b", **{"engine.host": "staged"}), metrics={"nvml_step_peak_bytes": 1650 * MIB})
@@ -240,6 +241,15 @@ def test_an_ablation_of_one_key_is_no_waterfall(tmp_path):
         add(tmp_path, {"engine.slots": slots}, metrics={"tokens_per_s": 1, "arena_bytes": MIB})
     with pytest.raises(NothingToDraw):
         waterfall.draw(results_of(tmp_path))
+
+
+def test_ablated_cells_are_no_points_of_the_system(tmp_path):
+    for model in ("opt-125m", "opt-1.3b"):
+        metrics = {"tokens_per_s": 5, "parameters": 1}
+        add(tmp_path, {"model.name": model, "engine.slots": 2}, metrics=metrics | {"tokens_per_s": 9})
+        add(tmp_path, {"model.name": model}, metrics=metrics)
+    (curves,) = throughput.series_by_shape(results_of(tmp_path)).values()
+    assert [cell.values("tokens_per_s") for cell in curves["zo2, K = 1"].values()] == [[5], [5]]
 
 
 def test_bounds_follow_from_the_bytes_that_a_step_uploads(sweep):
