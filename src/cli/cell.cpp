@@ -12,6 +12,7 @@
 #include "cli/projection.h"
 #include "cli/step_memory.h"
 #include "cli/step_sample.h"
+#include "cli/step_window.h"
 #include "experiment/config_schema.h"
 #include "experiment/environment.h"
 #include "experiment/record.h"
@@ -123,12 +124,13 @@ Json projected_result(const CellRequest& request) {
   return result;
 }
 
-Json trained_result(const std::filesystem::path& folder, const CellRequest& request) {
+Json trained_result(const std::filesystem::path& folder, const CellRequest& request, const TraceWindow& capture) {
   Json result = make_result(State::ok, request.config_hash);
   Json& metrics = result["metrics"];
   SampleWriter writer(folder);
   std::vector<StepSample> samples;
   TrainJob job = job_from_config(request.config);
+  job.capture = capture;
   StepMemory step_memory(job.device == Device::cuda);
   TrainObserver observer;
   observer.on_plan = [&](const Plan& plan) { add_plan_metrics(plan, metrics, result["chosen"]); };
@@ -169,13 +171,14 @@ Json trained_result(const std::filesystem::path& folder, const CellRequest& requ
   return result;
 }
 
-int run_cell(const std::filesystem::path& folder) {
-  die_with_parent();
+int run_cell(const std::filesystem::path& folder, const TraceWindow& capture) {
+  // A profiler starts its program through helpers that need not stay.
+  if (capture.count == 0) die_with_parent();
   const CellRequest request = read_cell_request(folder);
   Json result;
   try {
     result = config_at(request.config, "engine.project").get<bool>() ? projected_result(request)
-                                                                     : trained_result(folder, request);
+                                                                     : trained_result(folder, request, capture);
   } catch (const OutOfMemoryError& error) {
     result = make_result(State::oom, request.config_hash);
     result["error"] = error.what();
@@ -193,10 +196,14 @@ int run_cell(const std::filesystem::path& folder) {
 
 void add_cell(CLI::App& app, int& exit_code) {
   auto folder = std::make_shared<std::string>();
+  auto capture = std::make_shared<std::string>();
   CLI::App* command = app.add_subcommand("cell", "Run one repeat of an experiment in its folder (`zo2 run` does this)");
   command->group("");  // hidden from help
   command->add_option("folder", *folder)->required();
-  command->callback([folder, &exit_code] { exit_code = run_cell(*folder); });
+  command->add_option("--capture", *capture, "steps FIRST:END under the NVTX range \"capture\" (`zo2 profile`)");
+  command->callback([folder, capture, &exit_code] {
+    exit_code = run_cell(*folder, capture->empty() ? TraceWindow{} : parse_steps(*capture));
+  });
 }
 
 }  // namespace zo2
