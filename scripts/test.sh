@@ -154,7 +154,7 @@ if [[ $sanitizers == yes ]]; then
   export ASAN_OPTIONS=allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1
   # One OpenMP thread: the thread sanitizer does not see what LibTorch's OpenMP synchronises.
   export OMP_NUM_THREADS=1
-  stage "address and undefined behaviour sanitizers" sanitized_tests asan "${plain_layers[@]}" runtime || true
+  stage "address and undefined behaviour sanitizers" sanitized_tests asan "${plain_layers[@]}" runtime task || true
   stage "thread sanitizer" sanitized_tests tsan runtime optimizer || true
 fi
 finish

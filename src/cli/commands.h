@@ -9,6 +9,7 @@ namespace zo2 {
 void add_cell(CLI::App& app, int& exit_code);  // one repeat of an experiment; started by `run`
 void add_doctor(CLI::App& app, int& exit_code);
 void add_estimate(CLI::App& app, int& exit_code);
+void add_eval(CLI::App& app, int& exit_code);
 void add_profile(CLI::App& app, int& exit_code);
 void add_report(CLI::App& app, int& exit_code);
 void add_run(CLI::App& app, int& exit_code);

@@ -40,8 +40,8 @@ Plan make_plan(const ModelConfig& config, const PlanSettings& settings, const At
   plan.settings = settings;
   plan.table = parameters_of(config);
 
-  PassShape shape{settings.batch,      settings.seq,   settings.pairs, dtype_bytes(settings.dtype),
-                  settings.tile_bytes, settings.scheme};
+  PassShape shape{settings.batch,      settings.seq,    settings.pairs,    dtype_bytes(settings.dtype),
+                  settings.tile_bytes, settings.scheme, settings.objective};
   std::vector<const Program*> programs;
   if (settings.pairs > 0) {
     plan.training = PlannedPass{emit_program(config, plan.table, shape, workspace), {}, 0};

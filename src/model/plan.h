@@ -16,9 +16,10 @@ struct PlanSettings {
   DType dtype = DType::f16;
   int64_t batch = 1;
   int64_t seq = 2048;
-  int pairs = 1;           // 0: evaluation only
-  bool evaluation = true;  // plan for evaluations too
-  int64_t tile_bytes = 0;  // 0: default_tile_bytes
+  int pairs = 1;                        // 0: evaluation only
+  bool evaluation = true;               // plan for evaluations too
+  Objective objective = Objective::lm;  // of training
+  int64_t tile_bytes = 0;               // 0: default_tile_bytes
   Scheme scheme;
   int slots = 4;
   bool overlap = true;

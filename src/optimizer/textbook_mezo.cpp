@@ -30,8 +30,9 @@ struct Inputs {
 
 class TextbookMezo final : public Executor {
  public:
-  TextbookMezo(Device device, const ModelConfig& config, HostWeights& weights, const ExecutorSettings& settings)
-      : config_(config), settings_(settings), dtype_(weights.dtype()) {
+  TextbookMezo(Device device, const ModelConfig& config, HostWeights& weights, const ExecutorSettings& settings,
+               Objective objective)
+      : config_(config), settings_(settings), objective_(objective), dtype_(weights.dtype()) {
     ZO2_CHECK(config.family == "opt", UsageError, "the textbook baseline knows OPT only, not {}", config.family);
     device_ = make_textbook_device(device, settings.threads);
     device_->run([&] { hold(weights); });
@@ -46,6 +47,7 @@ class TextbookMezo final : public Executor {
   void submit(PassInput input) override {
     ZO2_CHECK(input.pass == 0 && input.last_pass, UsageError, "the textbook baseline has no micro-batches");
     check_batch(input.batch, config_.vocab_size, config_.max_positions);
+    check_objective(input.batch, objective_);
     LogEntry entry;
     device_->run([&] {
       entry = measure(to_device(input.batch), input);
@@ -118,9 +120,9 @@ class TextbookMezo final : public Executor {
   // Two forwards with the weights moved to either side and back, and what follows from their losses.
   LogEntry measure(const Inputs& inputs, const PassInput& input) {
     perturb(input.seed, settings_.eps);
-    const double loss_plus = mean_loss(inputs);
+    const double loss_plus = mean_loss(inputs, input.batch);
     perturb(input.seed, -2 * settings_.eps);
-    const double loss_minus = mean_loss(inputs);
+    const double loss_minus = mean_loss(inputs, input.batch);
     perturb(input.seed, settings_.eps);
     const EntryRule rule{input.learning_rate, settings_.weight_decay, static_cast<double>(settings_.eps), 1};
     return log_entry(input.step, 0, input.seed, input.learning_rate, loss_plus, loss_minus,
@@ -196,10 +198,21 @@ class TextbookMezo final : public Executor {
     return at::log_softmax(logits, -1, at::kFloat).index({inputs.rows, inputs.targets});
   }
 
-  double mean_loss(const Inputs& inputs) const { return -label_logprobs(inputs).mean(at::kDouble).item<double>(); }
+  double mean_loss(const Inputs& inputs, const Batch& batch) const {
+    const Tensor logprobs = label_logprobs(inputs);
+    if (objective_ == Objective::lm) return -logprobs.mean(at::kDouble).item<double>();
+    const Tensor on_host = logprobs.cpu();
+    const CandidateGroups groups{batch.sequence_ends.data(), batch.example_ends.data(), batch.answers.data()};
+    double sum = 0;
+    for (int32_t example = 0; example < static_cast<int32_t>(batch.answers.size()); ++example) {
+      sum += candidate_loss(on_host.const_data_ptr<float>(), groups, example, objective_);
+    }
+    return sum / static_cast<double>(batch.answers.size());
+  }
 
   ModelConfig config_;
   ExecutorSettings settings_;
+  Objective objective_;
   DType dtype_;
   std::unique_ptr<TextbookDevice> device_;
   std::vector<Held> parameters_;
@@ -210,8 +223,8 @@ class TextbookMezo final : public Executor {
 }  // namespace
 
 std::unique_ptr<Executor> make_textbook_mezo(Device device, const ModelConfig& config, HostWeights& weights,
-                                             const ExecutorSettings& settings) {
-  return std::make_unique<TextbookMezo>(device, config, weights, settings);
+                                             const ExecutorSettings& settings, Objective objective) {
+  return std::make_unique<TextbookMezo>(device, config, weights, settings, objective);
 }
 
 }  // namespace zo2

@@ -15,6 +15,6 @@ namespace zo2 {
 // copy on the device is, and sync_host copies it back. There is no arena: the meter has the allocator's peaks on CUDA
 // and reads zero else. The host reads each loss before it goes on, twice a step. Throws OutOfMemoryError.
 std::unique_ptr<Executor> make_textbook_mezo(Device device, const ModelConfig& config, HostWeights& weights,
-                                             const ExecutorSettings& settings);
+                                             const ExecutorSettings& settings, Objective objective);
 
 }  // namespace zo2

@@ -35,7 +35,7 @@ double evaluate_all(Executor& executor, const std::vector<Sequence>& sequences) 
   double loss = 0;
   size_t tokens = 0;
   for (const Sequence& sequence : sequences) {
-    const EvaluationResult result = executor.evaluate(make_batch({&sequence}));
+    const EvaluationResult result = executor.evaluate(make_batch({sequence}));
     loss += result.loss_sum;
     tokens += result.logprobs.size();
   }
@@ -119,7 +119,7 @@ class Job {
       ZO2_CHECK(!job_.folder, UsageError, "method mezo cannot resume, so it writes no step log: leave the folder out");
       ZO2_CHECK(settings.pairs == 1 && job_.trainer.micro_batches == 1, UsageError,
                 "method mezo has one perturbation and one pass a step");
-      executor_ = make_textbook_mezo(job_.device, job_.config, *weights_, job_.executor);
+      executor_ = make_textbook_mezo(job_.device, job_.config, *weights_, job_.executor, settings.objective);
       return;
     }
     observer_.on_plan(plan_);

@@ -29,6 +29,9 @@ ProgramBuilder::ProgramBuilder(const ParameterTable& table, const PassShape& sha
   program_.token_ids = buffer("token_ids", BufferKind::integers, tokens * 4);
   program_.labelled_rows = buffer("labelled_rows", BufferKind::integers, tokens * 4);
   program_.targets = buffer("targets", BufferKind::integers, tokens * 4);
+  if (shape.training() && shape.objective != Objective::lm) {
+    program_.groups = buffer("groups", BufferKind::integers, 3 * shape.batch * 4);
+  }
   program_.losses = buffer("losses", BufferKind::doubles, shape.branches() * 8, /*persistent=*/true);
   for (int side = 0; side < shape.sides(); ++side) {
     scratch_[side] = buffer(side == 0 ? "W+" : "W-", BufferKind::weights, 0, /*persistent=*/true);  // sized by take()
@@ -248,6 +251,7 @@ void ProgramBuilder::head(const Activation& rows, int table_weight) {
     Op& op = emit(OpKind::loss);
     op.branch = branch;
     op.in[0] = state[branch];
+    op.in[1] = program_.groups;
     op.out[0] = program_.logprobs[branch];
     op.out[1] = program_.losses;
     op.extent = Extent::labelled;

@@ -209,7 +209,8 @@ class Checker {
       }
       case OpKind::noise: add_buffer(op.out[0], false, true, op.tile); return list;
       case OpKind::inputs:
-        for (int buffer : {program_.token_ids, program_.labelled_rows, program_.targets, program_.losses}) {
+        for (int buffer :
+             {program_.token_ids, program_.labelled_rows, program_.targets, program_.groups, program_.losses}) {
           add_buffer(buffer, false, true);
         }
         return list;

@@ -28,7 +28,9 @@ std::vector<Lifetime> lifetimes(const Program& program) {
       if (buffer >= 0) lives[buffer].touch(index);
     }
     if (op.kind == OpKind::inputs) {
-      for (int buffer : {program.token_ids, program.labelled_rows, program.targets}) lives[buffer].touch(index);
+      for (int buffer : {program.token_ids, program.labelled_rows, program.targets, program.groups}) {
+        if (buffer >= 0) lives[buffer].touch(index);
+      }
     }
   }
   for (size_t buffer = 0; buffer < lives.size(); ++buffer) {

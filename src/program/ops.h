@@ -55,7 +55,7 @@ enum class OpKind : uint8_t {
   attention,    // out = softmax(q k^T / sqrt(head_dim), causal) v
   select_rows,  // out = the labelled rows of in
   head,         // online log-sum-exp over the tile's rows of the vocabulary
-  loss,         // log-probabilities and the sum of losses of one branch
+  loss,         // log-probabilities and the sum of losses of one branch, by the objective
   entry,        // losses -> projected gradients -> the step's log entries
 };
 
@@ -107,6 +107,14 @@ struct Scheme {
   bool noise_buffer = false;
 };
 
+// What a training step's loss is (docs/design.md): the mean over labelled tokens, or over examples whose candidates are
+// sequences of the batch (runtime/candidate_loss.h).
+enum class Objective : uint8_t {
+  lm,          // -log-probability of a labelled token
+  candidates,  // cross-entropy over an example's candidates
+  error_rate,  // whether the likeliest candidate is wrong: not differentiable, which costs these methods nothing
+};
+
 // Everything that fixes the shape of a pass.
 struct PassShape {
   int64_t batch = 1;
@@ -115,6 +123,7 @@ struct PassShape {
   int64_t elt_bytes = 2;   // of the weights' dtype
   int64_t tile_bytes = 0;  // upper bound of a tile; 0 becomes default_tile_bytes in Program::shape
   Scheme scheme;
+  Objective objective = Objective::lm;  // of training
 
   int64_t tokens() const { return batch * seq; }
   bool training() const { return pairs > 0; }
@@ -134,6 +143,7 @@ struct Program {
   int token_ids = -1;         // [T] int32
   int labelled_rows = -1;     // [L] int32
   int targets = -1;           // [L] int32
+  int groups = -1;            // [3, batch] int32: Batch's sequence_ends, example_ends, answers; objectives but lm
   std::vector<int> logprobs;  // per branch, [L] float32
   int losses = -1;            // [branches] float64: sums over the passes of a step
 };

@@ -22,6 +22,27 @@ void check_batch(const Batch& batch, int64_t vocab_size, int64_t max_positions) 
   for (int32_t row : batch.rows) {
     ZO2_CHECK(row >= 0 && row < tokens, UsageError, "labelled row {} is outside the batch of {} tokens", row, tokens);
   }
+  if (batch.answers.empty()) return;
+  const auto ascend_to = [](const std::vector<int32_t>& ends, size_t last) {
+    int32_t before = 0;
+    for (int32_t end : ends) {
+      if (end <= before) return false;
+      before = end;
+    }
+    return static_cast<size_t>(before) == last;
+  };
+  ZO2_CHECK(static_cast<int64_t>(batch.sequence_ends.size()) == batch.batch &&
+                ascend_to(batch.sequence_ends, batch.rows.size()),
+            UsageError, "the labelled rows are not divided among the {} sequences, at least one each", batch.batch);
+  ZO2_CHECK(
+      batch.example_ends.size() == batch.answers.size() && ascend_to(batch.example_ends, batch.sequence_ends.size()),
+      UsageError, "the {} sequences are not divided among the {} examples, at least one each", batch.batch,
+      batch.answers.size());
+  for (size_t example = 0; example < batch.answers.size(); ++example) {
+    const int32_t candidates = batch.example_ends[example] - (example == 0 ? 0 : batch.example_ends[example - 1]);
+    ZO2_CHECK(batch.answers[example] >= 0 && batch.answers[example] < candidates, UsageError,
+              "example {}: answer {} is outside its {} candidates", example, batch.answers[example], candidates);
+  }
 }
 
 void check_batch(const Batch& batch, const Program& program) {
@@ -29,6 +50,14 @@ void check_batch(const Batch& batch, const Program& program) {
   ZO2_CHECK(batch.batch <= program.shape.batch && batch.seq <= program.shape.seq, UsageError,
             "a batch of {} x {} tokens does not fit the planned {} x {}", batch.batch, batch.seq, program.shape.batch,
             program.shape.seq);
+  if (program.shape.training()) check_objective(batch, program.shape.objective);
+}
+
+void check_objective(const Batch& batch, Objective objective) {
+  ZO2_CHECK(objective == Objective::lm || !batch.answers.empty(), UsageError,
+            "the objective is over candidates, but the batch's sequences are no candidates of examples");
+  ZO2_CHECK(objective != Objective::lm || batch.answers.empty(), UsageError,
+            "the objective is language modelling, but the batch's sequences are candidates, wrong ones among them");
 }
 
 }  // namespace zo2

@@ -27,12 +27,20 @@ struct Batch {
   std::vector<int32_t> tokens;   // [batch, seq]
   std::vector<int32_t> rows;     // [labelled], ascending, in [0, batch * seq)
   std::vector<int32_t> targets;  // [labelled], in [0, vocab_size)
+  // Where sequences are candidates of examples (objectives but lm); else empty.
+  std::vector<int32_t> sequence_ends{};  // [batch], ascending to labelled: sequence i's rows end here
+  std::vector<int32_t> example_ends{};   // [examples], ascending to batch: example i's sequences end here
+  std::vector<int32_t> answers{};        // [examples]: which of its candidates is right
+
+  // What the loss is a mean of: examples where there are some, else labelled tokens.
+  int64_t terms() const { return static_cast<int64_t>(answers.empty() ? rows.size() : answers.size()); }
 };
 
-// Throws UsageError when the batch is empty, has no label, has an id out of range, or does not fit the model or the
-// plan.
+// Throws UsageError when the batch is empty, has no label, has an id out of range, or does not fit the model, the plan
+// or the objective of training.
 void check_batch(const Batch& batch, int64_t vocab_size, int64_t max_positions);
 void check_batch(const Batch& batch, const Program& program);
+void check_objective(const Batch& batch, Objective objective);
 
 // One pass over the weights. A step has several when it accumulates over micro-batches: equal step and seed, ascending
 // pass, last_pass on the last.

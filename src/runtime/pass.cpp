@@ -16,6 +16,18 @@ bool left_out(const Plan& plan, const PlannedPass& planned, const ScheduledOp& s
   return scheduled.rare && !commits(plan, planned.program.tiles[planned.program.ops[scheduled.op].tile].weight, input);
 }
 
+std::vector<int32_t> packed_groups(const Batch& batch) {
+  std::vector<int32_t> packed = batch.sequence_ends;
+  packed.insert(packed.end(), batch.example_ends.begin(), batch.example_ends.end());
+  packed.insert(packed.end(), batch.answers.begin(), batch.answers.end());
+  return packed;
+}
+
+CandidateGroups unpacked_groups(const int32_t* packed, const Batch& batch) {
+  const int32_t* example_ends = packed + batch.sequence_ends.size();
+  return {packed, example_ends, example_ends + batch.example_ends.size()};
+}
+
 LogEntry log_entry(int64_t step, int pair, uint64_t seed, double learning_rate, double loss_plus, double loss_minus,
                    const EntryValues& values) {
   LogEntry entry;

@@ -1,6 +1,7 @@
 // What a pass asks of its operations, the same on every device.
 #pragma once
 
+#include "runtime/candidate_loss.h"
 #include "runtime/entry_values.h"
 #include "runtime/executor.h"
 
@@ -14,6 +15,10 @@ bool commits(const Plan& plan, int weight, const PassInput& input);
 
 // Whether an operation has nothing to do in this pass (ScheduledOp::rare).
 bool left_out(const Plan& plan, const PlannedPass& planned, const ScheduledOp& scheduled, const PassInput& input);
+
+// What Program::groups holds: sequence_ends, example_ends and answers, one after another.
+std::vector<int32_t> packed_groups(const Batch& batch);
+CandidateGroups unpacked_groups(const int32_t* packed, const Batch& batch);
 
 // The log's entry of one pair of a step.
 LogEntry log_entry(int64_t step, int pair, uint64_t seed, double learning_rate, double loss_plus, double loss_minus,

@@ -18,6 +18,7 @@ namespace {
 constexpr int64_t kChunk = 64 * 1024;  // elements; two float chunks fit the second-level cache
 constexpr int kLoadThreads = 2;
 constexpr const char* kHeadName = "lm_head.weight";
+constexpr std::initializer_list<const char*> kTokenTableNames = {"embed_tokens.weight", "wte.weight"};
 
 bool ends_with_any(const std::string& name, std::initializer_list<const char*> endings) {
   return std::any_of(endings.begin(), endings.end(), [&](const char* ending) { return name.ends_with(ending); });
@@ -85,11 +86,13 @@ void copy_converted(const Copy& copy, DType dtype, const Checkpoint& checkpoint)
 
 std::vector<Copy> plan_copies(HostWeights& weights, const Checkpoint& checkpoint) {
   const ParameterTable& table = weights.table();
+  const bool tied = find_parameter(table, kHeadName) == nullptr;
   std::vector<Copy> copies;
   for (int w = 0; w < weights.count(); ++w) {
     for (const Segment& segment : table.weights[static_cast<size_t>(w)].segments) {
       const Parameter& parameter = table.parameters[static_cast<size_t>(segment.parameter)];
-      const auto name = find_name(checkpoint, parameter.name);
+      auto name = find_name(checkpoint, parameter.name);
+      if (!name && tied && ends_with_any(parameter.name, kTokenTableNames)) name = find_name(checkpoint, kHeadName);
       ZO2_CHECK(name || parameter.name != kHeadName, UsageError,
                 "{}: no tensor '{}': the checkpoint's head is tied to its token table and the model is configured with "
                 "a head of its own; set tie_embeddings: true",
@@ -131,9 +134,8 @@ void check_other_tensors(const HostWeights& weights, const Checkpoint& checkpoin
   std::set<std::string> used;
   for (const Copy& copy : copies) used.insert(copy.name);
   const bool tied = find_parameter(weights.table(), kHeadName) == nullptr;
-  const auto token_table = std::find_if(copies.begin(), copies.end(), [](const Copy& copy) {
-    return ends_with_any(copy.name, {"embed_tokens.weight", "wte.weight"});
-  });
+  const auto token_table = std::find_if(copies.begin(), copies.end(),
+                                        [](const Copy& copy) { return ends_with_any(copy.name, kTokenTableNames); });
   std::vector<std::string> unused;
   for (const std::string& name : checkpoint.names()) {
     if (used.contains(name)) continue;

@@ -42,7 +42,7 @@ fs::path find_entry_file(const fs::path& given) {
   const bool pickled =
       fs::exists(given / "pytorch_model.bin", ignored) || fs::exists(given / "pytorch_model.bin.index.json", ignored);
   throw UsageError(fmt::format("{} holds neither {} nor {}{}", given.string(), kSingleName, kIndexName,
-                               pickled ? ": convert its pytorch_model.bin to safetensors first" : ""));
+                               pickled ? ": convert it first, python scripts/convert_checkpoint.py DIR OUT" : ""));
 }
 
 }  // namespace

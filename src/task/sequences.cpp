@@ -25,7 +25,6 @@ class RandomTokens final : public BatchSource {
   Batch batch(int64_t step, int pass) const override {
     std::vector<Sequence> sequences(static_cast<size_t>(batch_));
     std::vector<uint32_t> bits(static_cast<size_t>(seq_));
-    std::vector<const Sequence*> pointers;
     for (int64_t i = 0; i < batch_; ++i) {
       fill_bits({seed_, Purpose::seed_sequence, static_cast<uint32_t>(pass), kTokenStream, static_cast<uint32_t>(step)},
                 i * seq_, bits);
@@ -34,9 +33,8 @@ class RandomTokens final : public BatchSource {
             static_cast<int32_t>((uint64_t{word} * static_cast<uint64_t>(vocab_size_)) >> 32));
       }
       sequences[i].labels = sequences[i].input_ids;
-      pointers.push_back(&sequences[i]);
     }
-    return make_batch(pointers);
+    return make_batch({sequences.begin(), sequences.end()});
   }
   int64_t batch_size() const override { return batch_; }
   int64_t longest() const override { return seq_; }
@@ -48,47 +46,46 @@ class RandomTokens final : public BatchSource {
 
 class ShuffledSequences final : public BatchSource {
  public:
-  ShuffledSequences(std::vector<Sequence> sequences, int64_t batch, int passes, uint64_t seed)
-      : sequences_(std::move(sequences)), batch_(batch), passes_(passes), seed_(seed) {
+  ShuffledSequences(std::vector<SequenceView> sequences, std::shared_ptr<const void> owner, int64_t batch, int passes,
+                    uint64_t seed)
+      : sequences_(std::move(sequences)), owner_(std::move(owner)), batch_(batch), passes_(passes), seed_(seed) {
     ZO2_CHECK(!sequences_.empty(), UsageError, "the training data has no sequences");
   }
 
   Batch batch(int64_t step, int pass) const override {
     const auto count = static_cast<int64_t>(sequences_.size());
-    const int64_t batches = (count + batch_ - 1) / batch_;
-    const int64_t index = step * passes_ + pass;
-    const std::vector<int64_t> order = permutation(static_cast<uint32_t>(index / batches));
-    std::vector<const Sequence*> chosen;
-    for (int64_t i = index % batches * batch_; i < std::min(count, (index % batches + 1) * batch_); ++i) {
-      chosen.push_back(&sequences_[static_cast<size_t>(order[static_cast<size_t>(i)])]);
+    std::vector<SequenceView> chosen;
+    for (int64_t i : shuffled_examples(count, batch_, step * passes_ + pass, seed_)) {
+      chosen.push_back(sequences_[static_cast<size_t>(i)]);
     }
     return make_batch(chosen);
   }
   int64_t batch_size() const override { return batch_; }
   int64_t longest() const override {
     size_t longest = 0;
-    for (const Sequence& sequence : sequences_) longest = std::max(longest, sequence.input_ids.size());
+    for (const SequenceView& sequence : sequences_) longest = std::max(longest, sequence.input_ids.size());
     return static_cast<int64_t>(longest);
   }
 
  private:
-  // Fisher-Yates with words of the noise function: the same on every platform.
-  std::vector<int64_t> permutation(uint32_t epoch) const {
-    std::vector<int64_t> order(sequences_.size());
-    std::iota(order.begin(), order.end(), 0);
-    std::vector<uint32_t> bits(order.size());
-    fill_bits({seed_, Purpose::seed_sequence, 0, kOrderStream, epoch}, 0, bits);
-    for (size_t i = order.size(); i > 1; --i) {
-      std::swap(order[i - 1], order[static_cast<size_t>((uint64_t{bits[i - 1]} * i) >> 32)]);
-    }
-    return order;
-  }
-
-  std::vector<Sequence> sequences_;
+  std::vector<SequenceView> sequences_;
+  std::shared_ptr<const void> owner_;
   int64_t batch_;
   int passes_;
   uint64_t seed_;
 };
+
+// Fisher-Yates with words of the noise function: the same on every platform.
+std::vector<int64_t> permutation(int64_t count, uint32_t epoch, uint64_t seed) {
+  std::vector<int64_t> order(static_cast<size_t>(count));
+  std::iota(order.begin(), order.end(), 0);
+  std::vector<uint32_t> bits(order.size());
+  fill_bits({seed, Purpose::seed_sequence, 0, kOrderStream, epoch}, 0, bits);
+  for (size_t i = order.size(); i > 1; --i) {
+    std::swap(order[i - 1], order[static_cast<size_t>((uint64_t{bits[i - 1]} * i) >> 32)]);
+  }
+  return order;
+}
 
 std::vector<int32_t> integers(const Json& object, const char* key, const std::string& where) {
   const auto found = object.find(key);
@@ -134,24 +131,32 @@ std::vector<Sequence> read_sequences(const std::filesystem::path& path) {
   return sequences;
 }
 
-Batch make_batch(const std::vector<const Sequence*>& sequences) {
+Batch make_batch(const std::vector<SequenceView>& sequences) {
   ZO2_CHECK(!sequences.empty(), UsageError, "the batch is empty");
   Batch batch;
   batch.batch = static_cast<int64_t>(sequences.size());
-  for (const Sequence* sequence : sequences) {
-    batch.seq = std::max(batch.seq, static_cast<int64_t>(sequence->input_ids.size()));
+  for (const SequenceView& sequence : sequences) {
+    batch.seq = std::max(batch.seq, static_cast<int64_t>(sequence.input_ids.size()));
   }
   batch.tokens.assign(static_cast<size_t>(batch.batch * batch.seq), 0);  // padding: real tokens never see it
   for (int64_t row = 0; row < batch.batch; ++row) {
-    const Sequence& sequence = *sequences[static_cast<size_t>(row)];
+    const SequenceView& sequence = sequences[static_cast<size_t>(row)];
     std::copy(sequence.input_ids.begin(), sequence.input_ids.end(), batch.tokens.begin() + row * batch.seq);
-    for (size_t i = 1; i < sequence.labels.size(); ++i) {
-      if (sequence.labels[i] == kIgnored) continue;
-      batch.rows.push_back(static_cast<int32_t>(row * batch.seq + static_cast<int64_t>(i) - 1));
+    for (size_t i = 0; i < sequence.labels.size(); ++i) {
+      const int64_t position = sequence.label_begin + static_cast<int64_t>(i);
+      if (position == 0 || sequence.labels[i] == kIgnored) continue;
+      batch.rows.push_back(static_cast<int32_t>(row * batch.seq + position - 1));
       batch.targets.push_back(sequence.labels[i]);
     }
   }
   return batch;
+}
+
+std::vector<int64_t> shuffled_examples(int64_t count, int64_t batch, int64_t index, uint64_t seed) {
+  const int64_t batches = (count + batch - 1) / batch;
+  const std::vector<int64_t> order = permutation(count, static_cast<uint32_t>(index / batches), seed);
+  const int64_t first = index % batches * batch;
+  return {order.begin() + first, order.begin() + std::min(count, first + batch)};
 }
 
 std::unique_ptr<BatchSource> random_tokens(int64_t vocab_size, int64_t batch, int64_t seq, uint64_t seed) {
@@ -159,9 +164,15 @@ std::unique_ptr<BatchSource> random_tokens(int64_t vocab_size, int64_t batch, in
   return std::make_unique<RandomTokens>(vocab_size, batch, seq, seed);
 }
 
+std::unique_ptr<BatchSource> shuffled_sequences(std::vector<SequenceView> sequences, std::shared_ptr<const void> owner,
+                                                int64_t batch, int passes, uint64_t seed) {
+  return std::make_unique<ShuffledSequences>(std::move(sequences), std::move(owner), batch, passes, seed);
+}
+
 std::unique_ptr<BatchSource> shuffled_sequences(std::vector<Sequence> sequences, int64_t batch, int passes,
                                                 uint64_t seed) {
-  return std::make_unique<ShuffledSequences>(std::move(sequences), batch, passes, seed);
+  const auto owner = std::make_shared<const std::vector<Sequence>>(std::move(sequences));
+  return shuffled_sequences(std::vector<SequenceView>(owner->begin(), owner->end()), owner, batch, passes, seed);
 }
 
 }  // namespace zo2

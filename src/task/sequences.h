@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "runtime/executor.h"
@@ -11,9 +12,18 @@ namespace zo2 {
 
 inline constexpr int32_t kIgnored = -100;  // as Hugging Face has it: no label here
 
+// A sequence where it lies, without a copy.
+struct SequenceView {
+  std::span<const int32_t> input_ids;
+  std::span<const int32_t> labels;  // of positions label_begin, label_begin + 1, ...; kIgnored is skipped
+  int64_t label_begin = 0;
+};
+
 struct Sequence {
   std::vector<int32_t> input_ids;
   std::vector<int32_t> labels;  // same length; labels[i] is predicted from position i - 1; kIgnored is skipped
+
+  operator SequenceView() const { return {input_ids, labels, 0}; }
 };
 
 // One JSON object a line: {"input_ids": [...], "labels": [...]}, labels optional (default: the input itself). Throws
@@ -21,7 +31,11 @@ struct Sequence {
 std::vector<Sequence> read_sequences(const std::filesystem::path& path);
 
 // Right-padded to the longest. Throws UsageError when it is empty.
-Batch make_batch(const std::vector<const Sequence*>& sequences);
+Batch make_batch(const std::vector<SequenceView>& sequences);
+
+// Which of `count` examples batch number `index` of training has, counted from 0 across epochs: a fresh order each
+// epoch, the last, short batch of an epoch kept. A function of the seed, the same on every platform.
+std::vector<int64_t> shuffled_examples(int64_t count, int64_t batch, int64_t index, uint64_t seed);
 
 // Batches for training. Every step and pass has its own, the same whenever it is asked for.
 class BatchSource {
@@ -35,8 +49,10 @@ class BatchSource {
 // Uniform token ids from the noise function: for measuring speed and memory, synthetic by intent.
 std::unique_ptr<BatchSource> random_tokens(int64_t vocab_size, int64_t batch, int64_t seq, uint64_t seed);
 
-// The sequences in a fresh order each epoch; with several passes a step, `passes` batches a step. The last, short batch
-// of an epoch is kept.
+// The sequences in the order of shuffled_examples; with several passes a step, `passes` batches a step. `owner` keeps
+// what the views show alive.
+std::unique_ptr<BatchSource> shuffled_sequences(std::vector<SequenceView> sequences, std::shared_ptr<const void> owner,
+                                                int64_t batch, int passes, uint64_t seed);
 std::unique_ptr<BatchSource> shuffled_sequences(std::vector<Sequence> sequences, int64_t batch, int passes,
                                                 uint64_t seed);
 

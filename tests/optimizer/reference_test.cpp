@@ -50,7 +50,7 @@ class ZerothOrder : public ::testing::Test {
 
   PassInput input(int64_t step, uint64_t seed, double learning_rate) const {
     PassInput input;
-    input.batch = make_batch({&sequence_});
+    input.batch = make_batch({sequence_});
     input.step = step;
     input.seed = seed;
     input.learning_rate = learning_rate;
@@ -100,7 +100,7 @@ TEST_F(ZerothOrder, TwoUpdatesWithWeightDecayEqualTheReferenceFoldedAtOnceAndOne
       EXPECT_NEAR(entry.loss_minus, expected.at("loss_minus").get<double>(), 1e-6);
       EXPECT_NEAR(entry.projected_gradient, expected.at("projected_gradient").get<double>(), 1e-3);
     }
-    const EvaluationResult after = executor->evaluate(make_batch({&sequence_}));
+    const EvaluationResult after = executor->evaluate(make_batch({sequence_}));
     EXPECT_NEAR(after.loss_sum / static_cast<double>(after.logprobs.size()),
                 steps.at("float64").at("loss_after").get<double>(), 2e-6);
   }
@@ -116,7 +116,7 @@ TEST_F(ZerothOrder, OurNoiseAppliedByPlainLibTorchGivesTheSameLosses) {
   load_weights(ours, Checkpoint::open(folder_));
   load_weights(theirs, Checkpoint::open(folder_));
   const auto executor = make_executor(device, p, ours, own);
-  const auto textbook = make_textbook_mezo(device, config_, theirs, own);
+  const auto textbook = make_textbook_mezo(device, config_, theirs, own, Objective::lm);
   executor->start(0, {});
   textbook->start(0, {});
   for (int step = 0; step < 5; ++step) {

@@ -147,6 +147,21 @@ TEST_F(LoadWeights, ATiedHeadMayBeRepeated) {
   EXPECT_EQ(messages.text(), "");
 }
 
+TEST_F(LoadWeights, ATiedHeadMayStandForTheTokenTable) {
+  Messages messages;
+  tensors_.rename(kTokens, "lm_head.weight");
+  expect_loads();
+  tensors_.rename("lm_head.weight", "model.lm_head.weight");
+  expect_loads();
+  EXPECT_EQ(messages.text(), "");
+}
+
+TEST_F(LoadWeights, AnUntiedModelTakesNoHeadForItsTokenTable) {
+  table_.add({2, "lm_head.weight", 37, 5, ParameterKind::table});
+  tensors_.rename(kTokens, "lm_head.weight");
+  expect_all_in(refusal(), {file_.string(), kTokens});
+}
+
 TEST_F(LoadWeights, ATiedModelRefusesAnotherHead) {
   tensors_.values["lm_head.weight"] = tensors_.values[kTokens];
   tensors_.values["lm_head.weight"].second[100] += 1;

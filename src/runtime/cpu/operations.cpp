@@ -176,11 +176,12 @@ void Operations::inputs(const PlannedPass& planned, const PassInput& input) {
   copy(program.token_ids, input.batch.tokens);
   copy(program.labelled_rows, input.batch.rows);
   copy(program.targets, input.batch.targets);
+  if (program.groups >= 0) copy(program.groups, packed_groups(input.batch));
   if (input.pass == 0) {
-    step_tokens_ = 0;
+    step_terms_ = 0;
     std::memset(whole(planned, program.losses), 0, static_cast<size_t>(program.buffers[program.losses].bytes));
   }
-  step_tokens_ += static_cast<int64_t>(input.batch.rows.size());
+  step_terms_ += input.batch.terms();
 }
 
 void Operations::gather(const PlannedPass& planned, const Op& op, const PassInput& input) {
@@ -282,20 +283,28 @@ void Operations::loss(const PlannedPass& planned, const Op& op, const PassInput&
   auto* logprobs = as<float>(buffer(planned, op.out[0], rows * 4));
   auto* losses = as<double>(whole(planned, op.out[1]));
   const LogSumExp state = log_sum_exp(whole(planned, op.in[0]), planned.program.shape.tokens());
-  losses[op.branch] += finish_log_probabilities(state, rows, logprobs);
+  const double sum = finish_log_probabilities(state, rows, logprobs);
+  if (op.in[1] < 0) {
+    losses[op.branch] += sum;
+    return;
+  }
+  const CandidateGroups groups = unpacked_groups(as<int32_t>(whole(planned, op.in[1])), input.batch);
+  for (int32_t example = 0; example < static_cast<int32_t>(input.batch.answers.size()); ++example) {
+    losses[op.branch] += candidate_loss(logprobs, groups, example, planned.program.shape.objective);
+  }
 }
 
 void Operations::entry(const PlannedPass& planned, const Op& op, const PassInput& input) {
   if (!planned.program.shape.training() || !input.last_pass) return;
   const auto* losses = as<double>(whole(planned, op.in[0]));
   const int pairs = planned.program.shape.pairs;
-  const auto tokens = static_cast<double>(step_tokens_);
+  const auto terms = static_cast<double>(step_terms_);
   const EntryRule rule{input.learning_rate, settings_.weight_decay, static_cast<double>(settings_.eps),
                        static_cast<uint32_t>(pairs)};
   StepResult result;
   for (int pair = 0; pair < pairs; ++pair) {
-    const double loss_plus = losses[2 * pair] / tokens;
-    const double loss_minus = losses[2 * pair + 1] / tokens;
+    const double loss_plus = losses[2 * pair] / terms;
+    const double loss_minus = losses[2 * pair + 1] / terms;
     const LogEntry entry = log_entry(input.step, pair, input.seed, input.learning_rate, loss_plus, loss_minus,
                                      entry_values(loss_plus, loss_minus, rule, static_cast<uint32_t>(pair)));
     entries_.push(entry);

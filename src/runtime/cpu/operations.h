@@ -75,7 +75,7 @@ class Operations {
   int64_t elt_bytes_;
   std::vector<std::vector<int>> tiles_of_;  // per weight, in row order
   EntryRing entries_;
-  int64_t step_tokens_ = 0;  // labelled tokens of the step's passes so far
+  int64_t step_terms_ = 0;  // Batch::terms of the step's passes so far
   std::optional<StepResult> result_;
   std::chrono::steady_clock::time_point last_end_;
 };

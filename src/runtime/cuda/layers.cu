@@ -126,6 +126,17 @@ __global__ void __launch_bounds__(kThreads)
     sum -= static_cast<double>(logprob);
   }
   sum = block_sum(sum, partial);
+  if (threadIdx.x == 0 && loss != nullptr) *loss += sum;
+}
+
+__global__ void __launch_bounds__(kThreads) candidates_kernel(const float* logprobs, CandidateGroups groups,
+                                                              int32_t examples, Objective objective, double* loss) {
+  __shared__ double partial[kWarps];
+  double sum = 0;
+  for (int32_t example = threadIdx.x; example < examples; example += kThreads) {
+    sum += candidate_loss(logprobs, groups, example, objective);
+  }
+  sum = block_sum(sum, partial);
   if (threadIdx.x == 0) *loss += sum;
 }
 
@@ -133,8 +144,8 @@ __global__ void entries_kernel(const double* losses, EntryInput input, DeviceEnt
                                EntryResult* results) {
   for (uint32_t pair = 0; pair < input.rule.pairs; ++pair) {
     EntryResult result{};
-    result.loss_plus = losses[2 * pair] / input.tokens;
-    result.loss_minus = losses[2 * pair + 1] / input.tokens;
+    result.loss_plus = losses[2 * pair] / input.terms;
+    result.loss_minus = losses[2 * pair + 1] / input.terms;
     result.values = entry_values(result.loss_plus, result.loss_minus, input.rule, pair);
     ring[(first_entry + pair) % kRingEntries] = {input.seed, result.values.alpha, result.values.decay, input.step,
                                                  pair};
@@ -201,6 +212,12 @@ void update_log_sum_exp(const float* logits, const int32_t* targets, int64_t voc
 void finish_log_probabilities(const LogSumExp& state, int64_t rows, float* logprobs, double* loss,
                               cudaStream_t stream) {
   finish_kernel<<<1, kThreads, 0, stream>>>(state, rows, logprobs, loss);
+  ZO2_CUDA_CHECK(cudaGetLastError());
+}
+
+void add_candidate_losses(const float* logprobs, const CandidateGroups& groups, int32_t examples, Objective objective,
+                          double* loss, cudaStream_t stream) {
+  candidates_kernel<<<1, kThreads, 0, stream>>>(logprobs, groups, examples, objective, loss);
   ZO2_CUDA_CHECK(cudaGetLastError());
 }
 

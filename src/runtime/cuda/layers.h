@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "base/dtype.h"
+#include "runtime/candidate_loss.h"
 #include "runtime/cuda/entry.h"
 
 namespace zo2::cuda {
@@ -36,15 +37,19 @@ struct LogSumExp {
 void update_log_sum_exp(const float* logits, const int32_t* targets, int64_t vocab_first, int64_t vocab_rows,
                         bool fresh, const LogSumExp& state, int64_t rows, cudaStream_t stream);
 
-// logprobs = target - (maximum + log(sum)), [rows]; *loss += the sum of -logprobs, in float64.
+// logprobs = target - (maximum + log(sum)), [rows]; *loss, where there is one, += the sum of -logprobs, in float64.
 void finish_log_probabilities(const LogSumExp& state, int64_t rows, float* logprobs, double* loss, cudaStream_t stream);
+
+// loss += the losses of `examples` over their candidates (runtime/candidate_loss.h).
+void add_candidate_losses(const float* logprobs, const CandidateGroups& groups, int32_t examples, Objective objective,
+                          double* loss, cudaStream_t stream);
 
 // losses [2 * pairs] (sums, + before -) -> projected gradients -> one entry a pair, in the ring from `first_entry` and
 // in mapped host memory.
 struct EntryInput {
   EntryRule rule;
   uint64_t seed;
-  double tokens;
+  double terms;  // what the losses are means of
   uint32_t step;
 };
 void make_entries(const double* losses, const EntryInput& input, DeviceEntry* ring, uint32_t first_entry,

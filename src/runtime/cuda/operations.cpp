@@ -99,12 +99,12 @@ void Operations::describe_weights() {
 }
 
 PassMemory Operations::make_pass_memory() const {
-  int64_t tokens = 0;
+  int64_t words = 0;
   std::vector<int64_t> packed_bytes;
   for (const auto* pass : {&plan_.training, &plan_.evaluation}) {
     if (!pass->has_value()) continue;
     const Program& program = (*pass)->program;
-    tokens = std::max(tokens, program.shape.tokens());
+    words = std::max(words, 3 * program.shape.tokens() + (program.groups < 0 ? 0 : 3 * program.shape.batch));
     size_t gathers = 0;
     for (const Op& op : program.ops) {
       if (op.kind != OpKind::gather) continue;
@@ -116,7 +116,7 @@ PassMemory Operations::make_pass_memory() const {
     }
   }
   PassMemory memory;
-  memory.words = PinnedBuffer(3 * tokens * 4);
+  memory.words = PinnedBuffer(words * 4);
   for (int64_t bytes : packed_bytes) memory.packed.emplace_back(bytes);
   return memory;
 }
@@ -251,12 +251,13 @@ void Operations::inputs(const PlannedPass& planned, const PassInput& input, Pass
   copy(program.token_ids, input.batch.tokens);
   copy(program.labelled_rows, input.batch.rows);
   copy(program.targets, input.batch.targets);
+  if (program.groups >= 0) copy(program.groups, packed_groups(input.batch));
   if (input.pass == 0) {
-    step_tokens_ = 0;
+    step_terms_ = 0;
     const int64_t bytes = program.buffers[program.losses].bytes;
     ZO2_CUDA_CHECK(cudaMemsetAsync(buffer(planned, program.losses, bytes), 0, static_cast<size_t>(bytes), compute_));
   }
-  step_tokens_ += static_cast<int64_t>(input.batch.rows.size());
+  step_terms_ += input.batch.terms();
 }
 
 void Operations::gather(const PlannedPass& planned, const Op& op, const PassInput& input, PassMemory& memory) {
@@ -357,8 +358,14 @@ void Operations::head(const PlannedPass& planned, const Op& op, const PassInput&
 
 void Operations::loss(const PlannedPass& planned, const Op& op, const PassInput& input) {
   const auto rows = static_cast<int64_t>(input.batch.rows.size());
-  cuda::finish_log_probabilities(log_sum_exp(planned, op.in[0]), rows, as<float>(buffer(planned, op.out[0], rows * 4)),
-                                 as<double>(whole(planned, op.out[1])) + op.branch, compute_);
+  auto* logprobs = as<float>(buffer(planned, op.out[0], rows * 4));
+  double* loss = as<double>(whole(planned, op.out[1])) + op.branch;
+  const bool lm = op.in[1] < 0;
+  cuda::finish_log_probabilities(log_sum_exp(planned, op.in[0]), rows, logprobs, lm ? loss : nullptr, compute_);
+  if (lm) return;
+  cuda::add_candidate_losses(logprobs, unpacked_groups(as<int32_t>(whole(planned, op.in[1])), input.batch),
+                             static_cast<int32_t>(input.batch.answers.size()), planned.program.shape.objective, loss,
+                             compute_);
 }
 
 void Operations::entry(const PlannedPass& planned, const Op& op, const PassInput& input) {
@@ -367,7 +374,7 @@ void Operations::entry(const PlannedPass& planned, const Op& op, const PassInput
   made.rule = {input.learning_rate, settings_.weight_decay, static_cast<double>(settings_.eps),
                static_cast<uint32_t>(pairs_)};
   made.seed = input.seed;
-  made.tokens = static_cast<double>(step_tokens_);
+  made.terms = static_cast<double>(step_terms_);
   made.step = static_cast<uint32_t>(input.step);
   cuda::make_entries(as<double>(whole(planned, op.in[0])), made, as<DeviceEntry>(ring_.data()),
                      ring_position(input.step), results_.as<EntryResult>() + input.step % kStepsInFlight * pairs_,

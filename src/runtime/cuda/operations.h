@@ -17,7 +17,7 @@ inline constexpr int64_t kStepsInFlight = 8;  // results that the host has not y
 
 // Page-locked memory that a pass reads until it has ended.
 struct PassMemory {
-  PinnedBuffer words;                // tokens, rows, targets
+  PinnedBuffer words;                // tokens, rows, targets, groups
   std::vector<PinnedBuffer> packed;  // per gather of the program, where the host packs
 };
 
@@ -98,7 +98,7 @@ class Operations {
 
   size_t gathers_ = 0;        // of the pass so far
   int64_t oldest_entry_ = 0;  // the first step in the ring
-  int64_t step_tokens_ = 0;   // labelled tokens of the step's passes so far
+  int64_t step_terms_ = 0;    // Batch::terms of the step's passes so far
   int64_t peak_bytes_ = 0;
 };
 

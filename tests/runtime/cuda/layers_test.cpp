@@ -112,7 +112,7 @@ TEST_F(CudaLayers, EntriesAreTheCpusToTheBit) {
   cuda::EntryInput input;
   input.rule = {.learning_rate = 1e-3, .weight_decay = 0.1, .eps = static_cast<double>(1e-3f), .pairs = 3};
   input.seed = 99;
-  input.tokens = 11;
+  input.terms = 11;
   input.step = 341;
   cuda::make_entries(reinterpret_cast<const double*>(device_losses.data()), input,
                      reinterpret_cast<cuda::DeviceEntry*>(ring.data()), 1023, results.as<cuda::EntryResult>(), nullptr);

@@ -1,14 +1,17 @@
-"""Fixtures for tests that drive the built program: build/zo2, or $ZO2_BINARY."""
+"""Fixtures for tests that drive the built program (build/zo2, or $ZO2_BINARY) and the scripts."""
 
 import os
 import pathlib
 import subprocess
+import sys
 
 import pytest
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+ROOT = pathlib.Path(__file__).resolve().parents[1]
 BINARY = pathlib.Path(os.environ.get("ZO2_BINARY", ROOT / "build" / "zo2"))
 SHARED = pathlib.Path(os.environ.get("ZO2_SHARED", ROOT.parent / "shared"))
+
+sys.path.insert(0, str(ROOT / "scripts"))  # tests of scripts/ import its modules
 
 
 @pytest.fixture(scope="session")
@@ -25,6 +28,19 @@ def zo2():
     def run(*arguments, code=0, **options):
         done = subprocess.run([str(BINARY), *map(str, arguments)], capture_output=True, text=True, timeout=600, **options)
         assert code in (None, done.returncode), f"exit {done.returncode}, expected {code}: {done.stdout}{done.stderr}"
+        return done
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def script():
+    """Runs scripts/NAME; returns the completed process. Fails the test when the exit code is not `code`."""
+
+    def run(name, *arguments, code=0, **options):
+        done = subprocess.run([sys.executable, str(ROOT / "scripts" / name), *map(str, arguments)], capture_output=True,
+                              text=True, timeout=300, **options)
+        assert done.returncode == code, f"exit {done.returncode}, expected {code}: {done.stdout}{done.stderr}"
         return done
 
     return run

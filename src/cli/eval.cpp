@@ -1,0 +1,176 @@
+// zo2 eval: accuracy over candidates, and losses, of a prepared task.
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <filesystem>
+#include <memory>
+#include <optional>
+
+#include "base/error.h"
+#include "base/json.h"
+#include "base/sha256.h"
+#include "cli/commands.h"
+#include "cli/evaluator.h"
+#include "task/metrics.h"
+#include "task/scoring.h"
+#include "task/task.h"
+
+namespace zo2 {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+struct EvalOptions {
+  EvaluatorOptions evaluator;
+  std::string task;
+  std::string split = "eval";
+  std::string predictions;
+  int64_t batch = 16;
+  bool json = false;
+};
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+// The live line on a terminal: sequences done, rate, time left.
+void show_progress(int64_t done, int64_t sequences, Clock::time_point start) {
+  if (::isatty(STDERR_FILENO) != 1) return;
+  const double rate = static_cast<double>(done) / seconds_since(start);
+  fmt::print(stderr, "\r{}/{} sequences  {:.0f} a second  {:.0f} s left   {}", done, sequences, rate,
+             static_cast<double>(sequences - done) / rate, done == sequences ? "\n" : "");
+  std::fflush(stderr);
+}
+
+// What the scores of a split say.
+struct Evaluation {
+  std::optional<Proportion> accuracy;    // candidates only
+  std::optional<double> candidate_loss;  // candidates only: mean over examples
+  SequenceScore right;                   // of the first right sequences together
+  std::string predictions;               // a JSON line an example; candidates only
+};
+
+Evaluation summarise(const Task& task, const TokenFile& file, std::span<const SequenceScore> scores) {
+  Evaluation result;
+  const bool candidates = task.kind == TaskKind::candidates;
+  Proportion accuracy;
+  double loss_sum = 0;
+  for (int64_t example = 0; example < file.examples(); ++example) {
+    const int64_t first = file.first_sequence(example);
+    const auto own =
+        scores.subspan(static_cast<size_t>(first), static_cast<size_t>(file.first_sequence(example + 1) - first));
+    const auto right = file.right(example);
+    result.right.sum += own[right.front()].sum;
+    result.right.labels += own[right.front()].labels;
+    if (!candidates) continue;
+    const int64_t predicted = predicted_candidate(own);
+    ++accuracy.n;
+    if (std::find(right.begin(), right.end(), predicted) != right.end()) ++accuracy.right;
+    loss_sum += candidate_loss(own, right.front());
+    Json sums = Json::array(), means = Json::array();
+    for (const SequenceScore& score : own) {
+      sums.push_back(json_number(score.sum));
+      means.push_back(json_number(score.mean()));
+    }
+    const Json line{{"sums", std::move(sums)},
+                    {"means", std::move(means)},
+                    {"predicted", predicted},
+                    {"right", std::vector<uint32_t>(right.begin(), right.end())}};
+    result.predictions += line.dump() + "\n";
+  }
+  if (candidates) {
+    result.accuracy = accuracy;
+    result.candidate_loss = loss_sum / static_cast<double>(accuracy.n);
+  }
+  return result;
+}
+
+// Ids of another tokenizer are in range, and mean nothing.
+void warn_of_other_tokenizer(const Task& task, const std::filesystem::path& model) {
+  const std::filesystem::path tokenizer = model / "tokenizer.json";
+  if (!std::filesystem::is_regular_file(tokenizer)) return;
+  const Json& used = task.manifest["tokenizer"]["sha256"];
+  if (used == sha256_hex_of_file(tokenizer)) return;
+  spdlog::warn("task {} was prepared with another tokenizer than {}: its scores may mean nothing", task.name,
+               tokenizer.string());
+}
+
+void eval(const EvalOptions& options) {
+  const Task task = open_task(options.task);
+  const TokenFile& file = task.split(options.split).file;
+  ZO2_CHECK(options.predictions.empty() || task.kind == TaskKind::candidates, UsageError,
+            "--predictions: task {} has no candidates", task.name);
+  ZO2_CHECK(options.batch >= 1, UsageError, "--batch {}: at least 1", options.batch);
+  const ModelSource source = open_model(options.evaluator.model);
+  ZO2_CHECK(task.vocab_size <= source.config.vocab_size, UsageError,
+            "task {} has a vocabulary of {} tokens, model {} of {}: prepare the task with the model's tokenizer",
+            task.name, task.vocab_size, source.config.name, source.config.vocab_size);
+  ZO2_CHECK(file.longest() <= source.config.max_positions, UsageError,
+            "task {} has a sequence of {} tokens, model {} has {} positions: prepare the task with --max-length {}",
+            task.name, file.longest(), source.config.name, source.config.max_positions, source.config.max_positions);
+  warn_of_other_tokenizer(task, options.evaluator.model);
+  Evaluator evaluator(options.evaluator, source, std::min(options.batch, file.sequences()), file.longest());
+
+  const auto start = Clock::now();
+  const auto scores = score_file(
+      file, options.batch, [&](const Batch& batch) { return evaluator.evaluate(batch); },
+      [&](int64_t done) { show_progress(done, file.sequences(), start); });
+  const double seconds = seconds_since(start);
+  const Evaluation found = summarise(task, file, scores);
+
+  Json result{{"task", task.name},
+              {"split", options.split},
+              {"model", source.config.name},
+              {"dtype", options.evaluator.dtype},
+              {"device", device_name(evaluator.device())},
+              {"offload", options.evaluator.offload},
+              {"n", file.examples()},
+              {"lm_loss", json_number(-found.right.mean())},
+              {"arena_bytes", evaluator.arena_bytes()},
+              {"seconds", seconds},
+              {"truncated", task.manifest["splits"][options.split]["truncated"]}};
+  for (const char* key : {"first_token", "data_seed", "demonstrations", "template", "tokenizer"}) {
+    result[key] = task.manifest[key];
+  }
+  if (found.accuracy) {
+    result["accuracy"] = found.accuracy->value();
+    result["right"] = found.accuracy->right;
+    result["standard_error"] = found.accuracy->standard_error();
+    result["candidate_loss"] = json_number(*found.candidate_loss);
+  }
+  if (!options.predictions.empty()) write_file_atomically(options.predictions, found.predictions);
+  if (options.json) {
+    fmt::print("{}\n", result.dump(2));
+    return;
+  }
+  if (found.accuracy) {
+    fmt::print("{} {}: accuracy {:.2f} % +- {:.2f} ({} of {}), loss over candidates {:.4f}\n", task.name, options.split,
+               100 * found.accuracy->value(), 100 * found.accuracy->standard_error(), found.accuracy->right,
+               found.accuracy->n, *found.candidate_loss);
+  }
+  fmt::print("{} {}: loss {:.4f} a token of the {}, {} examples, {:.1f} s\n", task.name, options.split,
+             -found.right.mean(),
+             task.kind == TaskKind::candidates   ? "right candidates"
+             : task.kind == TaskKind::generation ? "first answers"
+                                                 : "texts",
+             file.examples(), seconds);
+}
+
+}  // namespace
+
+void add_eval(CLI::App& app, int& /*exit_code*/) {
+  auto options = std::make_shared<EvalOptions>();
+  CLI::App* command = app.add_subcommand("eval", "Accuracy over candidates, and losses, of a prepared task");
+  options->evaluator.add_to(*command);
+  command->add_option("--task", options->task, "A folder that scripts/prepare_task.py wrote")->required();
+  command->add_option("--split", options->split, "eval, dev or train")->capture_default_str();
+  command->add_option("--batch", options->batch, "Sequences a pass over the weights")->capture_default_str();
+  command->add_option("--predictions", options->predictions,
+                      R"(JSON lines, one an example: {"sums", "means", "predicted", "right"})");
+  command->add_flag("--json", options->json, "Print the result as JSON");
+  command->callback([options] { eval(*options); });
+}
+
+}  // namespace zo2

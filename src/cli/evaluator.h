@@ -1,0 +1,43 @@
+// A model ready to be evaluated: what `zo2 score` and `zo2 eval` share.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "cli/model_source.h"
+#include "model/plan.h"
+#include "runtime/device.h"
+
+namespace zo2 {
+
+struct EvaluatorOptions {
+  std::string model;
+  std::string dtype = "fp32";
+  std::string device = "auto";
+  bool offload = false;
+  int threads = 0;
+  uint64_t seed = 42;
+
+  void add_to(CLI::App& command);  // `options` must outlive the command
+};
+
+class Evaluator {
+ public:
+  // Plans for batches of at most batch x seq and loads the weights. Throws UsageError, IoError, DeviceError or
+  // OutOfMemoryError.
+  Evaluator(const EvaluatorOptions& options, const ModelSource& source, int64_t batch, int64_t seq);
+
+  EvaluationResult evaluate(const Batch& batch) { return executor_->evaluate(batch); }
+  Device device() const { return device_; }
+  int64_t arena_bytes() const { return executor_->memory().planned_bytes; }
+
+ private:
+  Device device_;
+  Plan plan_;
+  HostWeights weights_;
+  std::unique_ptr<Executor> executor_;  // refers to the two above
+};
+
+}  // namespace zo2
