@@ -30,7 +30,7 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     """Arguments that all baselines take, named and defaulted as the keys of a manifest."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--model", choices=SHAPES, default="opt-125m", help="a published shape, random weights")
-    parser.add_argument("--checkpoint", type=pathlib.Path, help="a Hugging Face folder of an OPT, used instead of --model")
+    parser.add_argument("--checkpoint", type=pathlib.Path, help="a Hugging Face folder of an OPT, instead of --model")
     parser.add_argument("--untied", action="store_true", help="a head of its own instead of the token table")
     parser.add_argument("--dtype", choices=DTYPES, default="fp16")
     parser.add_argument("--batch", type=_count, default=1, help="sequences a step")

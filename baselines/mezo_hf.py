@@ -1,8 +1,8 @@
 """MeZO on plain Hugging Face transformers, all weights on the device.
 
-The algorithm of arXiv 2305.17333 as its released code has it (princeton-nlp/MeZO, large_models/trainer.py): perturbed and
-updated in place in the weights' dtype, a direction drawn anew from the step's seed each of the four times that it is
-needed. In-place arithmetic where the released code makes new tensors, so that it is no slower and no larger.
+The algorithm of arXiv 2305.17333 as its released code has it (princeton-nlp/MeZO, large_models/trainer.py): perturbed
+and updated in place in the weights' dtype, a direction drawn anew from the step's seed each of the four times that it
+is needed. In-place arithmetic where the released code makes new tensors, so that it is no slower and no larger.
 
     python baselines/mezo_hf.py --model opt-1.3b --untied --batch 1 --seq 2048
 

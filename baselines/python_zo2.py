@@ -21,7 +21,8 @@ TRANSFORMERS = "4.51."
 def open_clone(clone: pathlib.Path):
     """(configuration class, module of the resident model, module of the offloaded one) of the clone."""
     if not (clone / "zo2" / "config" / "mezo_sgd.py").exists():
-        raise measure.MissingError(f"{clone} is no clone of Python ZO2: it has no zo2/config/mezo_sgd.py; git clone {URL}")
+        raise measure.MissingError(f"{clone} is no clone of Python ZO2: no zo2/config/mezo_sgd.py is there; "
+                                   f"git clone {URL}")
     version = measure.require("transformers", f"pip install 'transformers=={TRANSFORMERS}*'").__version__
     if not version.startswith(TRANSFORMERS):
         raise measure.MissingError(f"Python ZO2 needs transformers {TRANSFORMERS}*, found {version}")

@@ -56,8 +56,8 @@ def _draw_key(key, groups):
     title_lines = sum(1 + title.count("\n") for title in titles)
     memories = [bars.memory_metric(cells) for cells in groups]
     columns = 2 if any(memories) else 1
-    figure, axes = style.new_figure(sum(heights) + TITLE_INCHES * (title_lines + len(groups)) + 0.25, len(groups), columns,
-                                    height_ratios=heights)
+    height = sum(heights) + TITLE_INCHES * (title_lines + len(groups)) + 0.25
+    figure, axes = style.new_figure(height, len(groups), columns, height_ratios=heights)
     for row, cells, memory, title in zip(axes, groups, memories, titles):
         bars.draw(row[0], cells, bars.SPEED, room=0.45)
         row[0].set_yticks(range(len(cells)), [text.value(key, cell.first.get(key)) for cell in cells])

@@ -1,4 +1,4 @@
-"""Horizontal bars of a metric, a cell a row, each with its value written behind it. Used by ablations and waterfalls."""
+"""Horizontal bars of a metric, a cell a row, each with its value behind it. Used by ablations and waterfalls."""
 
 from plots import intervals, style, text
 

@@ -1,7 +1,7 @@
 """How sure a figure is of a cell: the process is the unit of replication, steps are not.
 
 From five repeats on: a 95% bootstrap interval of the median. Below five no interval means anything: figures show every
-value instead.
+value instead. A bar's interval describes that bar; whether two cells differ is what `zo2 compare` says.
 """
 
 import numpy
@@ -21,7 +21,7 @@ def interval(values: list[float]) -> tuple[float, float] | None:
 
 
 def draw(axes, position: float, values: list[float], horizontal: bool = False) -> None:
-    """Marks the interval of a bar at `position`, or all its values where there are fewer than five and more than one."""
+    """Marks the interval of a bar at `position`, or all its values where there are two to four."""
     bounds = interval(values)
     style = {"color": "black", "zorder": 3}
     if bounds is not None:

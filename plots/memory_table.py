@@ -69,6 +69,7 @@ def draw(results):
     axes.set_xlabel("OPT model; published over ours")
     axes.set_ylabel("GPU memory (log)")
     handles = [style.plt.Rectangle((0, 0), 1, 1, **look) for _, look, _ in series]
-    figure.legend(handles, [name for name, _, _ in series], loc="outside upper center", ncols=len(series) if len(series) < 4 else 2,
+    columns = len(series) if len(series) < 4 else 2
+    figure.legend(handles, [name for name, _, _ in series], loc="outside upper center", ncols=columns,
                   columnspacing=1.0, handletextpad=0.4, handlelength=1.2)
     return {"memory_table": figure}

@@ -44,6 +44,8 @@ class Record:
     metrics: dict
     device: str  # "cpu" or "cuda"; "" where it is not known
     gpu: str  # the GPU's name; "" on a machine without one
+    imported: str = ""  # the other system that an imported record is of
+    shared_gpu: bool = False  # another process was on the GPU
 
     def get(self, key: str, default=None):
         """A key of the configuration; `default` in a record that is older than the key."""
@@ -56,11 +58,20 @@ class Record:
 
     @property
     def model(self) -> str:
-        return self.get("model.name") or pathlib.PurePath(self.get("model.path")).name
+        return self.get("model.name") or pathlib.PurePath(self.get("model.path") or "").name
 
     @property
     def method(self) -> str:
         return self.get("method.name")
+
+    @property
+    def system(self) -> str:
+        """The method, or which other system: as it was imported, or the program that an external cell ran."""
+        command = self.get("method.command")
+        if self.imported or self.method != "external" or not command:
+            return self.imported or self.method
+        parts = command if isinstance(command, list) else command.split()
+        return pathlib.PurePath(next((part for part in parts if part.endswith(".py")), parts[0])).stem
 
     @property
     def shape(self) -> tuple:
@@ -89,8 +100,10 @@ class Record:
                             if key not in OBSERVATION and key not in without))
 
     def number(self, metric: str) -> float | None:
-        """The metric's value, if this record may be asked for it: a throttled one has memory but no speed."""
+        """The metric's value, if nothing spoiled it: a throttled record has memory but no speed, one of a GPU that was
+        shared no NVML reading."""
         allowed = self.state in ("ok", "projected") or (self.state == "throttled" and metric.endswith("_bytes"))
+        allowed = allowed and not (self.shared_gpu and metric.startswith("nvml_"))
         value = self.metrics.get(metric)
         return value if allowed and isinstance(value, (int, float)) else None
 
@@ -215,7 +228,8 @@ def _read_record(path: pathlib.Path) -> Record:
     config = {f"{section}.{key}": value for section, keys in request["config"].items() for key, value in keys.items()}
     return Record(path.parent, request["experiment"], request["slug"], request["repeat"], request["config_hash"],
                   config, result["state"], result.get("metrics", {}), result.get("chosen", {}).get("device", ""),
-                  gpu.get("name", ""))
+                  gpu.get("name", ""), result.get("imported", {}).get("system", ""),
+                  result.get("foreign_gpu_processes", 0) > 0)
 
 
 def _read_json(path: pathlib.Path):

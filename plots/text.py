@@ -1,8 +1,8 @@
 """How figures write numbers, sizes and keys of the configuration."""
 
 KEYS = {"model.name": "model", "model.tie_embeddings": "tied head", "data.batch": "batch", "data.seq": "sequence",
-        "method.name": "method", "method.writeback_every": "write-back every", "method.perturbations": "direction pairs",
-        "method.micro_batches": "micro-batches", "engine.dtype": "dtype", "engine.gpu_memory": "GPU memory given",
+        "method.name": "method", "method.writeback_every": "write-back every",
+        "method.perturbations": "direction pairs", "method.micro_batches": "micro-batches", "engine.dtype": "dtype", "engine.gpu_memory": "GPU memory given",
         "engine.host": "host memory", "engine.host_weights": "host weights", "engine.noise_buffer": "direction",
         "engine.tile": "tile"}
 

@@ -1,4 +1,4 @@
-"""`zo2 profile`: the steps it captures, the command lines it gives to Nsight, and our own trace where Nsight is not there.
+"""`zo2 profile`: the steps it captures, the command lines it gives to Nsight, and our own trace where that is missing.
 
 Nsight is replaced by recording stand-ins: programs of the same names that note their arguments, run the program that
 they are given and leave an empty file where the real ones leave a report.
@@ -67,7 +67,8 @@ def without_nsight(tmp_path):
 def test_nsight_systems_captures_by_our_range_to_the_end(zo2, manifest, standin, tmp_path):
     out = tmp_path / "out"
     environment, record = standin("nsys", out / "profile.nsys-rep")
-    done = zo2("profile", manifest, "opt-125m-zo2-slots3", "--out", out, "--", "--gpu-metrics-devices=all", env=environment)
+    done = zo2("profile", manifest, "opt-125m-zo2-slots3", "--out", out, "--", "--gpu-metrics-devices=all",
+               env=environment)
     arguments = json.loads(record.read_text())
     assert arguments[0] == "profile"
     assert {"--trace=cuda,nvtx", "--capture-range=nvtx", "--nvtx-capture=capture@zo2", "--capture-range-end=none",
@@ -89,7 +90,8 @@ def test_nsight_compute_filters_kernels_by_our_range(zo2, manifest, standin, tmp
     at = arguments.index("--nvtx-include")
     assert "--nvtx" in arguments and arguments[at + 1] == "zo2@capture/"
     assert arguments[arguments.index("--export") + 1] == f"{out}/profile"
-    assert arguments[-7:] == ["--kernel-name", "regex:visit|head", str(BINARY.resolve()), "cell", str(out), "--capture", "1:2"]
+    cell = [str(BINARY.resolve()), "cell", str(out), "--capture", "1:2"]
+    assert arguments[-7:] == ["--kernel-name", "regex:visit|head", *cell]
     result = json.loads(done.stdout)
     assert result["command"] == [str(tmp_path / "standins" / "ncu"), *arguments]
     assert result["tool"] == "ncu" and result["steps"] == [1, 2] and result["file"] == f"{out}/profile.ncu-rep"

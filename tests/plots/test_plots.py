@@ -26,7 +26,7 @@ DEFAULTS = {"model.name": "opt-125m", "model.path": None, "model.tie_embeddings"
             "engine.hardware": "h100-pcie5"}
 
 
-def add(folder, config=None, *, state="ok", repeats=1, metrics=(), device="cpu", gpu=None, samples=()):
+def add(folder, config=None, *, state="ok", repeats=1, metrics=(), device="cpu", gpu=None, samples=(), **members):
     """A cell's repeats; metrics: {name: value, or a list with one for each repeat}. Returns the first's folder."""
     flat = DEFAULTS | (config or {})
     nested = {}
@@ -42,6 +42,7 @@ def add(folder, config=None, *, state="ok", repeats=1, metrics=(), device="cpu",
                    "config": nested}
         numbers = {name: value[repeat] if isinstance(value, list) else value for name, value in dict(metrics).items()}
         result = {"schema": 1, "state": state, "config_hash": digest, "metrics": numbers, "chosen": {"device": device}}
+        result |= members
         (path / "config.json").write_text(json.dumps(request))
         (path / "env.json").write_text(json.dumps({"gpu": {"name": gpu} if gpu else None}))
         (path / "samples.jsonl").write_text("".join(json.dumps(sample) + "\n" for sample in samples))
@@ -186,6 +187,12 @@ def test_a_throttled_repeat_has_memory_but_no_speed_and_a_failed_one_nothing(tmp
     assert failed.values("arena_bytes") == []
 
 
+def test_nvml_readings_of_a_shared_gpu_are_left_out(tmp_path):
+    add(tmp_path, metrics={"tokens_per_s": 1, "nvml_step_peak_bytes": 9, "arena_bytes": 2}, foreign_gpu_processes=1)
+    (cell,) = results_of(tmp_path).cells
+    assert cell.values("nvml_step_peak_bytes") == [] and bars.memory_metric([cell]) == "arena_bytes"
+
+
 def test_ablations_are_the_keys_that_cells_differ_in_alone(tmp_path):
     def run(folder, config, speed):
         add(tmp_path / folder, config, metrics={"tokens_per_s": speed})
@@ -280,6 +287,16 @@ def test_series_are_told_apart_by_write_back_memory_and_host(tmp_path):
     assert [series.label(record) for record in records] == [
         "zo2, K = 1", "zo2, K = 8", "zo2, K = 1, more memory", "zo2, K = 1, staged", "resident"]
     assert len(set(series.looks(records).values())) == 5
+
+
+def test_other_systems_are_series_of_their_own(tmp_path):
+    external = {"method.name": "external"}
+    add(tmp_path, external | {"method.command": ["python3", "baselines/mezo_hf.py", "--model", "{model}"]})
+    add(tmp_path, external | {"method.command": ["/usr/bin/rival"]})
+    add(tmp_path, external, imported={"system": "deepspeed"})
+    records = read_records(tmp_path)
+    assert [series.label(record) for record in records] == ["mezo_hf", "rival", "deepspeed"]
+    assert len({colour for colour, _ in series.looks(records).values()}) == 3
 
 
 def test_the_timeline_is_the_last_traced_step_from_its_first_operation(sweep):
