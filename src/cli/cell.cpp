@@ -42,7 +42,9 @@ void add_plan_metrics(const Plan& plan, Json& metrics, Json& chosen) {
 }
 
 // Speed of the window after warm-up, which is a whole number of write-back periods.
-void add_speed_metrics(const Json& config, const std::vector<StepSample>& samples, Json& metrics) {
+// `tokens` are those of each sample's batches, without padding.
+void add_speed_metrics(const Json& config, const std::vector<StepSample>& samples, const std::vector<int64_t>& tokens,
+                       Json& metrics) {
   const auto steps = static_cast<int64_t>(samples.size());
   const auto period = config_at(config, "method.writeback_every").get<int64_t>();
   const int64_t asked = std::max<int64_t>(0, steps - config_at(config, "train.warmup").get<int64_t>());
@@ -50,15 +52,14 @@ void add_speed_metrics(const Json& config, const std::vector<StepSample>& sample
   if (window == 0) return;
   std::vector<double> times;
   double window_ms = 0;
-  for (const StepSample& sample : samples) {
-    if (sample.step < samples.back().step + 1 - window) continue;
-    times.push_back(sample.step_ms);
-    window_ms += sample.step_ms;
+  int64_t window_tokens = 0;
+  for (size_t i = 0; i < samples.size(); ++i) {
+    if (samples[i].step < samples.back().step + 1 - window) continue;
+    times.push_back(samples[i].step_ms);
+    window_ms += samples[i].step_ms;
+    window_tokens += tokens[i];
   }
-  const auto tokens = static_cast<double>(config_at(config, "data.batch").get<int64_t>() *
-                                          config_at(config, "data.seq").get<int64_t>() *
-                                          config_at(config, "method.micro_batches").get<int64_t>());
-  const double rate = tokens * static_cast<double>(window) / window_ms * 1e3;
+  const double rate = static_cast<double>(window_tokens) / window_ms * 1e3;
   metrics["window_steps"] = window;
   metrics["tokens_per_s"] = rate;
   metrics["forward_tokens_per_s"] = rate * 2 * config_at(config, "method.perturbations").get<double>();
@@ -67,9 +68,9 @@ void add_speed_metrics(const Json& config, const std::vector<StepSample>& sample
   metrics["step_ms_p90"] = quantile(times, 0.9);
   double last_half = 0;
   int64_t counted = 0;
-  for (const StepSample& sample : samples) {
-    if (2 * sample.step < steps) continue;
-    last_half += tokens / sample.step_ms * 1e3;
+  for (size_t i = 0; i < samples.size(); ++i) {
+    if (2 * samples[i].step < steps) continue;
+    last_half += static_cast<double>(tokens[i]) / samples[i].step_ms * 1e3;
     ++counted;
   }
   metrics["tokens_per_s_paper"] = last_half / static_cast<double>(counted);
@@ -129,21 +130,30 @@ Json trained_result(const std::filesystem::path& folder, const CellRequest& requ
   Json& metrics = result["metrics"];
   SampleWriter writer(folder);
   std::vector<StepSample> samples;
+  std::vector<int64_t> tokens;
   TrainJob job = job_from_config(request.config);
   job.capture = capture;
+  if (capture.count > 0) {  // the run is over with these steps
+    job.evaluation.reset();
+    job.test.reset();
+  }
   StepMemory step_memory(job.device == Device::cuda);
   TrainObserver observer;
   observer.on_plan = [&](const Plan& plan) { add_plan_metrics(plan, metrics, result["chosen"]); };
   observer.on_step = [&](const StepResult& step) {
     step_memory.read();
     samples.push_back(to_sample(step));
+    tokens.push_back(step.tokens);
     writer.write(samples.back());
   };
+  observer.on_evaluation = [&](int64_t step, const Evaluation& found) { writer.write(to_sample(step, found)); };
   TrainReport report;
   metrics["parameters"] = parameters_of(job.config).count();
   try {
     report = run_train_job(job, observer);
     result["hashes"] = {{"initial_weights", report.initial_weights}, {"final_weights", report.final_weights}};
+    if (job.select_best) result["hashes"]["selected_weights"] = report.selected_weights;
+    add_test_metrics(report, metrics);
     metrics["host_bytes"] = report.host_bytes;
     if (job.host_weights == HostWeightsKind::aliased) {
       result["warnings"].push_back(
@@ -163,7 +173,7 @@ Json trained_result(const std::filesystem::path& folder, const CellRequest& requ
     result["state"] = state_name(State::diverged);
     result["error"] = error.what();
   }
-  add_speed_metrics(request.config, samples, metrics);
+  add_speed_metrics(request.config, samples, tokens, metrics);
   add_loss_metrics(samples, metrics);
   step_memory.add_to(metrics);
   add_trace_metrics(folder, report, metrics);

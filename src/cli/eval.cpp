@@ -8,16 +8,13 @@
 #include <cstdio>
 #include <filesystem>
 #include <memory>
-#include <optional>
 
 #include "base/error.h"
 #include "base/json.h"
 #include "base/sha256.h"
 #include "cli/commands.h"
 #include "cli/evaluator.h"
-#include "task/metrics.h"
-#include "task/scoring.h"
-#include "task/task.h"
+#include "task/evaluation.h"
 
 namespace zo2 {
 namespace {
@@ -44,31 +41,14 @@ void show_progress(int64_t done, int64_t sequences, Clock::time_point start) {
   std::fflush(stderr);
 }
 
-// What the scores of a split say.
-struct Evaluation {
-  std::optional<Proportion> accuracy;    // candidates only
-  std::optional<double> candidate_loss;  // candidates only: mean over examples
-  SequenceScore right;                   // of the first right sequences together
-  std::string predictions;               // a JSON line an example; candidates only
-};
-
-Evaluation summarise(const Task& task, const TokenFile& file, std::span<const SequenceScore> scores) {
-  Evaluation result;
-  const bool candidates = task.kind == TaskKind::candidates;
-  Proportion accuracy;
-  double loss_sum = 0;
+// A JSON line an example.
+std::string predictions_of(const TokenFile& file, std::span<const SequenceScore> scores) {
+  std::string text;
   for (int64_t example = 0; example < file.examples(); ++example) {
     const int64_t first = file.first_sequence(example);
     const auto own =
         scores.subspan(static_cast<size_t>(first), static_cast<size_t>(file.first_sequence(example + 1) - first));
     const auto right = file.right(example);
-    result.right.sum += own[right.front()].sum;
-    result.right.labels += own[right.front()].labels;
-    if (!candidates) continue;
-    const int64_t predicted = predicted_candidate(own);
-    ++accuracy.n;
-    if (std::find(right.begin(), right.end(), predicted) != right.end()) ++accuracy.right;
-    loss_sum += candidate_loss(own, right.front());
     Json sums = Json::array(), means = Json::array();
     for (const SequenceScore& score : own) {
       sums.push_back(json_number(score.sum));
@@ -76,15 +56,11 @@ Evaluation summarise(const Task& task, const TokenFile& file, std::span<const Se
     }
     const Json line{{"sums", std::move(sums)},
                     {"means", std::move(means)},
-                    {"predicted", predicted},
+                    {"predicted", predicted_candidate(own)},
                     {"right", std::vector<uint32_t>(right.begin(), right.end())}};
-    result.predictions += line.dump() + "\n";
+    text += line.dump() + "\n";
   }
-  if (candidates) {
-    result.accuracy = accuracy;
-    result.candidate_loss = loss_sum / static_cast<double>(accuracy.n);
-  }
-  return result;
+  return text;
 }
 
 // Ids of another tokenizer are in range, and mean nothing.
@@ -118,7 +94,7 @@ void eval(const EvalOptions& options) {
       file, options.batch, [&](const Batch& batch) { return evaluator.evaluate(batch); },
       [&](int64_t done) { show_progress(done, file.sequences(), start); });
   const double seconds = seconds_since(start);
-  const Evaluation found = summarise(task, file, scores);
+  const SplitEvaluation found = summarise(task.kind, file, scores);
 
   Json result{{"task", task.name},
               {"split", options.split},
@@ -140,7 +116,7 @@ void eval(const EvalOptions& options) {
     result["standard_error"] = found.accuracy->standard_error();
     result["candidate_loss"] = json_number(*found.candidate_loss);
   }
-  if (!options.predictions.empty()) write_file_atomically(options.predictions, found.predictions);
+  if (!options.predictions.empty()) write_file_atomically(options.predictions, predictions_of(file, scores));
   if (options.json) {
     fmt::print("{}\n", result.dump(2));
     return;

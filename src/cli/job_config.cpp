@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "experiment/config_schema.h"
+#include "task/task_batches.h"
 
 namespace zo2 {
 namespace {
@@ -14,12 +15,14 @@ T get(const Json& config, std::string_view key) {
 // What must be equal for a step log to go on, beside what its header has anyway: all keys that decide the numbers, but
 // not how long to train, unless the schedule depends on it. Ablations of the engine are named only where they are on,
 // so that logs from before there were such keys go on.
-std::string resume_identity(const Json& config) {
+std::string resume_identity(const Json& config, const Json& task) {
   Json kept = Json::object();
+  if (!task.is_null()) kept["task.train"] = task.at("splits").at("train").at("tokens_sha256");
   const bool linear = get<std::string>(config, "train.schedule") == "linear";
   for (const KeySpec& spec : config_schema()) {
     const bool length = spec.key == "train.steps" || spec.key == "train.warmup" || spec.key == "train.eval_every" ||
-                        spec.key == "train.snapshot_every" || spec.key == "engine.threads";
+                        spec.key == "train.select" || spec.key == "train.snapshot_every" ||
+                        spec.key == "engine.threads";
     if (!spec.numerics || (length && !(linear && spec.key == "train.steps"))) continue;
     // zo2 and resident are one program: a run may go on as the other.
     if (spec.key == "method.name") continue;
@@ -28,6 +31,32 @@ std::string resume_identity(const Json& config) {
     kept[std::string(spec.key)] = config_at(config, spec.key);
   }
   return kept.dump();
+}
+
+// Trains on split train, evaluates on dev, and ends with eval, where the task has them.
+// Returns the task's manifest.
+Json set_task(const Json& config, TrainJob& job) {
+  const Json& path = config_at(config, "data.path");
+  ZO2_CHECK(path.is_string(), UsageError,
+            "data.kind task needs data.path, a folder that scripts/prepare_task.py wrote");
+  const Task task = open_task(path.get<std::string>());
+  ZO2_CHECK(task.vocab_size <= job.config.vocab_size, UsageError,
+            "task {} has a vocabulary of {} tokens, model {} of {}: prepare the task with the model's tokenizer",
+            task.name, task.vocab_size, job.config.name, job.config.vocab_size);
+  const TokenFile& train = task.split("train").file;
+  const auto seed = get<uint64_t>(config, "data.seed");
+  const Objective objective = job.plan.objective;
+  ZO2_CHECK(objective == Objective::lm || task.kind == TaskKind::candidates, UsageError,
+            "task {} has no candidates: set train.objective: lm", task.name);
+  job.data = objective == Objective::lm ? right_sequences(train, job.plan.batch, job.trainer.micro_batches, seed)
+                                        : candidate_examples(train, job.plan.batch, job.trainer.micro_batches, seed);
+  const auto evaluation = [&](const char* split) {
+    const auto found = task.splits.find(split);
+    return found == task.splits.end() ? nullptr : evaluation_of(task, found->second, objective, job.data->batch_size());
+  };
+  if (get<int64_t>(config, "train.eval_every") > 0) job.evaluation = evaluation("dev");
+  job.test = evaluation("eval");
+  return task.manifest;
 }
 
 }  // namespace
@@ -107,18 +136,26 @@ TrainJob job_from_config(const Json& config) {
                                job.trainer.steps};
   job.trainer.micro_batches = get<int>(config, "method.micro_batches");
   job.trainer.noise_seed = seed;
+  Json task;
+  const auto objective = get<std::string>(config, "train.objective");
+  job.plan.objective = objective == "candidates"   ? Objective::candidates
+                       : objective == "error_rate" ? Objective::error_rate
+                                                   : Objective::lm;
   const auto data_seed = get<uint64_t>(config, "data.seed");
   if (get<std::string>(config, "data.kind") == "random_tokens") {
     job.data = random_tokens(job.config.vocab_size, job.plan.batch, job.plan.seq, data_seed);
+  } else if (get<std::string>(config, "data.kind") == "task") {
+    task = set_task(config, job);
   } else {
     const Json& path = config_at(config, "data.path");
     ZO2_CHECK(path.is_string(), UsageError, "data.kind tokens needs data.path, a file of JSON lines");
     job.data = shuffled_sequences(read_sequences(path.get<std::string>()), job.plan.batch, job.trainer.micro_batches,
                                   data_seed);
   }
+  job.select_best = get<std::string>(config, "train.select") == "dev_loss";
   job.eval_every = get<int64_t>(config, "train.eval_every");
   job.snapshot_every = get<int64_t>(config, "train.snapshot_every");
-  job.log_config = resume_identity(config);
+  job.log_config = resume_identity(config, task);
   return job;
 }
 

@@ -96,6 +96,7 @@ void shorten(CellRequest& request, const TraceWindow& steps, bool traced) {
   Json& config = request.config;
   config_set(config, "train.steps", end);
   config_set(config, "train.eval_every", 0);
+  config_set(config, "train.select", "last");
   config_set(config, "train.snapshot_every", 0);
   // Traced steps are the last ones of the warm-up.
   config_set(config, "train.warmup",
@@ -153,10 +154,10 @@ Profiling plan_profiling(const std::string& tool, const fs::path& program, const
     profiling.opened_with = fmt::format("https://ui.perfetto.dev, or: zo2 trace {}", folder.string());
   }
   command.insert(command.end(), arguments.tool_arguments.begin(), arguments.tool_arguments.end());
-  for (const std::string& part : {self_executable().string(), std::string("cell"), folder.string()}) {
+  for (const std::string& part :
+       {self_executable().string(), std::string("cell"), folder.string(), std::string("--capture"), steps}) {
     command.push_back(part);
   }
-  if (tool != kTrace) command.insert(command.end(), {"--capture", steps});
   return profiling;
 }
 

@@ -1,8 +1,8 @@
-// A finished step as a record's sample.
+// A finished step and an evaluation as a record has them.
 #pragma once
 
 #include "experiment/record.h"
-#include "runtime/executor.h"
+#include "optimizer/train_job.h"
 
 namespace zo2 {
 
@@ -17,6 +17,27 @@ inline StepSample to_sample(const StepResult& result) {
     sample.projected_gradient.push_back(entry.projected_gradient);
   }
   return sample;
+}
+
+inline Json to_sample(int64_t step, const Evaluation& evaluation) {
+  Json line{{"kind", "eval"}, {"step", step}, {"loss", json_number(evaluation.loss)}};
+  if (evaluation.accuracy) {
+    line["accuracy"] = evaluation.accuracy->value();
+    line["right"] = evaluation.accuracy->right;
+    line["n"] = evaluation.accuracy->n;
+  }
+  return line;
+}
+
+// Of the weights that a run ended with.
+inline void add_test_metrics(const TrainReport& report, Json& metrics) {
+  if (!report.test) return;
+  metrics["selected_step"] = report.selected_step;
+  metrics["test_loss"] = json_number(report.test->loss);
+  if (!report.test->accuracy) return;
+  metrics["test_accuracy"] = report.test->accuracy->value();
+  metrics["test_accuracy_error"] = report.test->accuracy->standard_error();
+  metrics["test_examples"] = report.test->accuracy->n;
 }
 
 }  // namespace zo2

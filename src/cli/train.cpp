@@ -10,9 +10,11 @@
 #include <map>
 #include <memory>
 
+#include "base/bytes.h"
 #include "base/error.h"
 #include "cli/commands.h"
 #include "cli/job_config.h"
+#include "cli/step_memory.h"
 #include "cli/step_sample.h"
 #include "experiment/config_schema.h"
 #include "experiment/record.h"
@@ -43,6 +45,8 @@ constexpr Flag kFlags[] = {{"--data", "data.path"},
                            {"--steps", "train.steps"},
                            {"--schedule", "train.schedule"},
                            {"--eval-every", "train.eval_every"},
+                           {"--select", "train.select"},
+                           {"--objective", "train.objective"},
                            {"--snapshot-every", "train.snapshot_every"},
                            {"--device", "engine.device"},
                            {"--dtype", "engine.dtype"},
@@ -57,6 +61,7 @@ struct TrainOptions {
   std::string model;
   std::string out;
   std::string save;
+  std::string task;
   std::string eval_data;
   std::map<std::string, std::string> flags;  // by key, as written
   bool json = false;
@@ -75,6 +80,14 @@ Json config_from(const TrainOptions& options) {
     }
   }
   if (config_at(config, "data.path").is_string()) config_set(config, "data.kind", "tokens");
+  if (!options.task.empty()) {
+    ZO2_CHECK(config_at(config, "data.path").is_null(), UsageError, "give --task or --data, not both");
+    config_set(config, "data.kind", "task");
+    config_set(config, "data.path", options.task);
+    // What the protocol trains this task on, unless something else is asked for.
+    const bool chosen = !options.flags.at("train.objective").empty();
+    if (!chosen) config_set(config, "train.objective", open_task(options.task).manifest.at("objective"));
+  }
   return config;
 }
 
@@ -83,15 +96,16 @@ class Progress {
  public:
   explicit Progress(int64_t steps) : steps_(steps), shown_(::isatty(STDERR_FILENO) == 1) {}
 
-  void step(const StepSample& sample) {
+  void step(const StepSample& sample, int64_t tokens, std::optional<int64_t> device_bytes) {
     if (!shown_) return;
     const auto now = std::chrono::steady_clock::now();
     if (sample.step + 1 < steps_ && now - last_ < std::chrono::milliseconds(200)) return;
     last_ = now;
     const double left_s = static_cast<double>(steps_ - sample.step - 1) * sample.step_ms / 1e3;
-    fmt::print(stderr, "\rstep {}/{}  loss {:.4f}  gradient {:+.4f}  {:.1f} ms  {:.0f} s left   ", sample.step + 1,
-               steps_, (sample.loss_plus[0] + sample.loss_minus[0]) / 2, sample.projected_gradient[0], sample.step_ms,
-               left_s);
+    fmt::print(stderr, "\rstep {}/{}  loss {:.4f}  gradient {:+.4f}  {:.1f} ms  {:.0f} tok/s  {}{:.0f} s left   ",
+               sample.step + 1, steps_, (sample.loss_plus[0] + sample.loss_minus[0]) / 2, sample.projected_gradient[0],
+               sample.step_ms, static_cast<double>(tokens) / sample.step_ms * 1e3,
+               device_bytes ? format_bytes(*device_bytes) + " of device memory  " : "", left_s);
     if (sample.step + 1 == steps_) fmt::print(stderr, "\n");
   }
 
@@ -101,10 +115,20 @@ class Progress {
   std::chrono::steady_clock::time_point last_;
 };
 
+std::string describe(const Evaluation& evaluation) {
+  std::string text = fmt::format("loss {:.6f}", evaluation.loss);
+  if (const auto& accuracy = evaluation.accuracy) {
+    text += fmt::format(", accuracy {:.2f} % +- {:.2f} ({} of {})", 100 * accuracy->value(),
+                        100 * accuracy->standard_error(), accuracy->right, accuracy->n);
+  }
+  return text;
+}
+
 void train(const TrainOptions& options) {
   const Json config = config_from(options);
   TrainJob job = job_from_config(config);
-  if (!options.eval_data.empty()) job.evaluation = read_sequences(options.eval_data);
+  if (!options.eval_data.empty()) job.evaluation = evaluation_of(read_sequences(options.eval_data));
+  StepMemory step_memory(job.device == Device::cuda);
   const bool recorded = !options.out.empty();
   const bool traced = job.executor.trace.count > 0;
   ZO2_CHECK(recorded || !traced, UsageError, "--trace writes trace.json into the folder of --out, which is not given");
@@ -123,25 +147,28 @@ void train(const TrainOptions& options) {
   };
   observer.on_step = [&](const StepResult& result) {
     const StepSample sample = to_sample(result);
-    progress.step(sample);
+    step_memory.read();
+    progress.step(sample, result.tokens, step_memory.last_bytes());
     if (samples) samples->write(sample);
   };
-  observer.on_evaluation = [&](int64_t step, double loss) {
-    spdlog::info("evaluation after step {}: loss {:.6f}", step, loss);
-    if (samples) samples->write(Json{{"kind", "eval"}, {"step", step}, {"loss", json_number(loss)}});
+  observer.on_evaluation = [&](int64_t step, const Evaluation& found) {
+    spdlog::info("evaluation after step {}: {}", step, describe(found));
+    if (samples) samples->write(to_sample(step, found));
   };
   const TrainReport report = run_train_job(job, observer, [&](const HostWeights& weights) {
     if (!options.save.empty()) {
       save_weights(options.save, weights, to_hugging_face_json(job.config, weights.dtype()));
     }
   });
-  const Json result{{"steps", job.trainer.steps},
-                    {"first_step", report.first_step},
-                    {"initial_weights", report.initial_weights},
-                    {"final_weights", report.final_weights},
-                    {"arena_bytes", report.memory.peak_bytes},
-                    {"arena_planned_bytes", report.memory.planned_bytes},
-                    {"config", config}};
+  Json result{{"steps", job.trainer.steps},
+              {"first_step", report.first_step},
+              {"initial_weights", report.initial_weights},
+              {"final_weights", report.final_weights},
+              {"arena_bytes", report.memory.peak_bytes},
+              {"arena_planned_bytes", report.memory.planned_bytes},
+              {"config", config}};
+  if (job.select_best) result["selected_weights"] = report.selected_weights;
+  add_test_metrics(report, result["metrics"]);
   if (!report.trace.empty()) {
     write_trace(std::filesystem::path(options.out) / kTraceFile, report.trace);
   } else if (traced) {
@@ -158,6 +185,9 @@ void train(const TrainOptions& options) {
     fmt::print("{}\n", result.dump(2));
   } else {
     fmt::print("{} steps; final weights {}\n", job.trainer.steps, report.final_weights);
+    if (job.select_best)
+      fmt::print("selected: those after step {}, {}\n", report.selected_step, report.selected_weights);
+    if (report.test) fmt::print("split eval: {}\n", describe(*report.test));
   }
 }
 
@@ -170,7 +200,11 @@ void add_train(CLI::App& app, int& /*exit_code*/) {
       ->required();
   command->add_option("--out", options->out,
                       "Folder for the step log, snapshots, samples.jsonl, trace.json and result.json");
-  command->add_option("--save", options->save, "Folder for the final weights as a Hugging Face checkpoint");
+  command->add_option("--save", options->save,
+                      "Folder for the weights that the run ends with, as a Hugging Face checkpoint");
+  command->add_option("--task", options->task,
+                      "A folder that scripts/prepare_task.py wrote: trains on its split train, evaluates on dev, ends "
+                      "with eval");
   command->add_option("--eval-data", options->eval_data, "JSON lines of sequences to evaluate");
   command->add_flag("--json", options->json, "Print the result as JSON");
   for (const Flag& flag : kFlags) {

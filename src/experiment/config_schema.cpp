@@ -46,10 +46,13 @@ std::vector<KeySpec> make_schema() {
       boolean("model.tie_embeddings", nullptr, "tied|untied",
               "the head is the token table; unset: as the family has it"),
 
-      text("data.kind", "random_tokens", {"random_tokens", "tokens"}, "data", "where training tokens come from"),
-      text("data.path", nullptr, {}, "data", "for kind tokens: JSON lines with input_ids and, optionally, labels"),
-      integer("data.batch", 1, 1, 65536, "batch", "sequences a step"),
-      integer("data.seq", 2048, 1, 1048576, "seq", "tokens a sequence"),
+      text("data.kind", "random_tokens", {"random_tokens", "tokens", "task"}, "data",
+           "where training tokens come from: drawn, a file of sequences, or a prepared task"),
+      text("data.path", nullptr, {}, "data",
+           "for kind tokens: JSON lines with input_ids and, optionally, labels; for kind task: the folder that "
+           "scripts/prepare_task.py wrote"),
+      integer("data.batch", 1, 1, 65536, "batch", "sequences a step; with an objective over candidates, examples"),
+      integer("data.seq", 2048, 1, 1048576, "seq", "tokens a sequence; of a file or a task: its longest one's"),
       integer("data.seed", 42, 0, kNoLimit, "dataseed", "seed of the random tokens or of the order of the data"),
 
       text("method.name", "zo2", {"zo2", "resident", "mezo"}, "",
@@ -67,8 +70,12 @@ std::vector<KeySpec> make_schema() {
       integer("train.steps", 30, 1, 1e12, "steps", "steps, warm-up included"),
       integer("train.warmup", 15, 0, 1e12, "warmup", "steps before the timed window"),
       text("train.schedule", "constant", {"constant", "linear"}, "", "learning rate: constant, or linear down to 0"),
-      text("train.objective", "lm", {"lm"}, "", "lm: cross-entropy of the next token"),
+      text("train.objective", "lm", {"lm", "candidates", "error_rate"}, "",
+           "lm: cross-entropy of the labels; candidates: of the right candidate; error_rate: of the likeliest "
+           "candidate"),
       integer("train.eval_every", 0, 0, 1e12, "eval", "steps between evaluations; 0: none"),
+      text("train.select", "last", {"last", "dev_loss"}, "",
+           "weights that the run ends with: the last, or those with the lowest loss in an evaluation"),
       integer("train.snapshot_every", 0, 0, 1e12, "snapshot", "steps between snapshots; 0: none"),
 
       text("engine.device", "auto", {"auto", "cpu", "cuda"}, "", "auto: cuda where there is one"),

@@ -71,9 +71,11 @@ class CellChecker {
             {"method.writeback_every", "method.perturbations"},
             fmt::format("method.writeback_every {} x method.perturbations {} is more than 64 pending entries a visit",
                         integer("method.writeback_every"), integer("method.perturbations")));
-    const bool from_file = config_at(config, "data.kind") == "tokens";
-    require(!from_file || !config_at(config, "data.path").is_null(), {"data.kind", "data.path"},
-            "data.kind tokens needs data.path");
+    const Json& kind = config_at(config, "data.kind");
+    require(kind == "random_tokens" || !config_at(config, "data.path").is_null(), {"data.kind", "data.path"},
+            fmt::format("data.kind {} needs data.path", kind.get<std::string>()));
+    require(kind == "task" || config_at(config, "train.objective") == "lm", {"train.objective", "data.kind"},
+            "an objective over candidates needs data.kind: task");
     require(!(given.contains("model.path") && !given.at("model.path").value.is_null() && given.contains("model.name")),
             {"model.path", "model.name"}, "give model.name or model.path, not both");
     check_model(config);

@@ -63,6 +63,13 @@ constexpr std::array kMetrics{
     Metric{"pcie_link_width", "", Better::neither, "most PCIe lanes that the link ran with"},
     Metric{"loss_first", "", Better::lower, "mean of loss_plus and loss_minus, first step"},
     Metric{"loss_last", "", Better::lower, "the same, last step"},
+    Metric{"selected_step", "", Better::neither,
+           "the step after which the weights that the run ends with were evaluated"},
+    Metric{"test_loss", "", Better::lower, "loss by train.objective of those weights on the task's eval split"},
+    Metric{"test_accuracy", "", Better::higher,
+           "share of the eval split's examples whose likeliest candidate is right"},
+    Metric{"test_accuracy_error", "", Better::neither, "its binomial standard error, sqrt(p (1 - p) / n)"},
+    Metric{"test_examples", "", Better::neither, "n, the examples of the eval split"},
     Metric{"gradient_nonzero_fraction", "", Better::higher, "share of steps with a finite, non-zero gradient"},
     Metric{"parameters", "", Better::neither, "elements of all parameters; a tied table counts once"},
 };

@@ -30,7 +30,7 @@ int64_t arena_budget(const TrainJob& job, const Plan& smallest, HostWeights& wei
       executor->submit(std::move(input));
     }
     executor->next_result();
-    if (!job.evaluation.empty()) executor->evaluate(make_batch({job.evaluation.front()}));
+    if (job.evaluation) executor->evaluate(job.evaluation->first_batch());
     const auto used = device_memory_in_use();
     ZO2_CHECK(used.has_value(), DeviceError, "gpu_memory: NVML does not tell how much device memory is in use");
     outside = *used - idle_bytes - align_up(smallest.layout.arena_bytes, kGranule);

@@ -1,6 +1,8 @@
 #include "optimizer/run_folder.h"
 
 #include "base/error.h"
+#include "base/file.h"
+#include "base/json.h"
 #include "runtime/replay.h"
 #include "store/snapshot.h"
 
@@ -8,6 +10,7 @@ namespace zo2 {
 namespace {
 
 constexpr int kKeepSnapshots = 2;
+constexpr const char* kBestFile = "best.json";
 
 StepLogWriter open_log(const std::filesystem::path& folder, const StepLogHeader& header) {
   std::error_code error;
@@ -39,6 +42,24 @@ RunFolder::RunFolder(std::filesystem::path folder, const StepLogHeader& header, 
     from = snapshot->next_step;
   }
   replay_commits(weights, commits, settings, entries_, header.pairs, from, next_step_);
+}
+
+std::optional<BestEvaluation> RunFolder::best() const {
+  const std::filesystem::path path = folder_ / kBestFile;
+  if (!std::filesystem::exists(path)) return std::nullopt;
+  const Json json = read_json(path);
+  try {
+    const BestEvaluation best{json.at("step").get<int64_t>(), number_from_json(json.at("loss"))};
+    return best.step <= next_step_ ? std::optional(best) : std::nullopt;
+  } catch (const Json::exception& error) {
+    throw UsageError(fmt::format("{}: {}", path.string(), error.what()));
+  }
+}
+
+void RunFolder::write_best(const BestEvaluation& best) {
+  log_.sync();
+  const Json json{{"step", best.step}, {"loss", json_number(best.loss)}};
+  write_file_atomically(folder_ / kBestFile, json.dump() + "\n");
 }
 
 void RunFolder::write_snapshot(int64_t next_step, const HostWeights& weights) {

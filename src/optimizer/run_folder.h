@@ -1,10 +1,13 @@
 // A training run on disk: the step log and snapshots, and how a killed run goes on.
 //
 //   RUN/step.log             every step (store/step_log.h); the base weights and this log are the whole state
+//   RUN/best.json            {"step", "loss"}: the best evaluation, where the run selects its weights by one
 //   RUN/snapshot-00000040/   committed bases at a step boundary (store/snapshot.h)
 #pragma once
 
 #include <filesystem>
+#include <limits>
+#include <optional>
 #include <vector>
 
 #include "program/commit.h"
@@ -12,6 +15,12 @@
 #include "store/step_log.h"
 
 namespace zo2 {
+
+// The evaluation with the lowest loss so far.
+struct BestEvaluation {
+  int64_t step = 0;  // the first step that the weights have not seen; 0: there was none
+  double loss = std::numeric_limits<double>::infinity();
+};
 
 class RunFolder {
  public:
@@ -25,6 +34,11 @@ class RunFolder {
   const std::vector<LogEntry>& entries() const { return entries_; }  // of the steps before this start
 
   void append(const StepResult& result) { log_.append(result.entries); }
+  // RUN/best.json; nullopt when there is none, or when it is of a step that the log has lost.
+  std::optional<BestEvaluation> best() const;
+  // The log is synced before: the step that it names must be there.
+  void write_best(const BestEvaluation& best);
+
   // `weights` hold the bases of next_step. The log is synced before the snapshot is written.
   void write_snapshot(int64_t next_step, const HostWeights& weights);
 

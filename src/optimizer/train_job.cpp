@@ -31,17 +31,6 @@ StepLogHeader log_header(const TrainJob& job, const Plan& plan, const std::strin
   return header;
 }
 
-double evaluate_all(Executor& executor, const std::vector<Sequence>& sequences) {
-  double loss = 0;
-  size_t tokens = 0;
-  for (const Sequence& sequence : sequences) {
-    const EvaluationResult result = executor.evaluate(make_batch({sequence}));
-    loss += result.loss_sum;
-    tokens += result.logprobs.size();
-  }
-  return loss / static_cast<double>(tokens);
-}
-
 // The steps at which the loop pauses: the device is drained, so that it can be read.
 int64_t next_pause(const TrainJob& job, int64_t step) {
   int64_t pause = job.trainer.steps;
@@ -50,7 +39,7 @@ int64_t next_pause(const TrainJob& job, int64_t step) {
       if (edge > step) pause = std::min(pause, edge);
     }
   }
-  for (int64_t every : {job.snapshot_every, job.evaluation.empty() ? 0 : job.eval_every}) {
+  for (int64_t every : {job.snapshot_every, job.evaluation ? job.eval_every : 0}) {
     if (every > 0) pause = std::min(pause, (step / every + 1) * every);
   }
   return pause;
@@ -67,6 +56,8 @@ class Job {
     if (folder_) entries_ = folder_->entries();
     executor_->start(first, entries_);
     observer_.on_start(first);
+    // A run that was killed between a step and its evaluation, or while its record lacked it.
+    if (first > 0) evaluate_at(first);
     Trainer trainer(*executor_, *job_.data, job_.trainer);
     for (int64_t step = first; step < job_.trainer.steps;) {
       const int64_t pause = next_pause(job_, step);
@@ -90,10 +81,15 @@ class Job {
     PlanSettings& settings = job_.plan;
     settings.batch = job_.data->batch_size();
     settings.seq = job_.data->longest();
-    for (const Sequence& sequence : job_.evaluation) {
-      settings.seq = std::max(settings.seq, static_cast<int64_t>(sequence.input_ids.size()));
+    settings.evaluation = false;
+    for (const auto* set : {&job_.evaluation, &job_.test}) {
+      if (!*set) continue;
+      settings.batch = std::max(settings.batch, (*set)->batch_size());
+      settings.seq = std::max(settings.seq, (*set)->longest());
+      settings.evaluation = true;
     }
-    settings.evaluation = !job_.evaluation.empty();
+    ZO2_CHECK(!job_.select_best || (job_.evaluation && job_.eval_every > 0), UsageError,
+              "selecting the best weights needs evaluations: set train.eval_every, and data to evaluate on");
     job_.executor.rounded_noise = settings.scheme.noise_buffer;
     if (job_.method == MethodKind::resident) settings.budget.bytes = ArenaBudget::kAll;
     ZO2_CHECK(!job_.folder || job_.host_weights == HostWeightsKind::exact, UsageError,
@@ -119,7 +115,7 @@ class Job {
       ZO2_CHECK(!job_.folder, UsageError, "method mezo cannot resume, so it writes no step log: leave the folder out");
       ZO2_CHECK(settings.pairs == 1 && job_.trainer.micro_batches == 1, UsageError,
                 "method mezo has one perturbation and one pass a step");
-      executor_ = make_textbook_mezo(job_.device, job_.config, *weights_, job_.executor, settings.objective);
+      make_executor_of_weights();
       return;
     }
     observer_.on_plan(plan_);
@@ -127,7 +123,14 @@ class Job {
       folder_.emplace(*job_.folder, log_header(job_, plan_, report_.initial_weights), plan_.commits, job_.executor,
                       *weights_);
     }
-    executor_ = make_executor(job_.device, plan_, *weights_, job_.executor);
+    if (folder_) best_ = folder_->best().value_or(best_);
+    make_executor_of_weights();
+  }
+
+  void make_executor_of_weights() {
+    executor_ = job_.method == MethodKind::mezo
+                    ? make_textbook_mezo(job_.device, job_.config, *weights_, job_.executor, plan_.settings.objective)
+                    : make_executor(job_.device, plan_, *weights_, job_.executor);
   }
 
   void at_pause(int64_t step) {
@@ -136,9 +139,52 @@ class Job {
       executor_->sync_host();
       folder_->write_snapshot(step, *weights_);
     }
-    if (!job_.evaluation.empty() && (last || (job_.eval_every > 0 && step % job_.eval_every == 0))) {
-      observer_.on_evaluation(step, evaluate_all(*executor_, job_.evaluation));
+    evaluate_at(step);
+  }
+
+  void evaluate_at(int64_t step) {
+    const bool last = step == job_.trainer.steps;
+    if (!job_.evaluation || !(last || (job_.eval_every > 0 && step % job_.eval_every == 0))) return;
+    const Evaluation found = evaluate(*job_.evaluation);
+    observer_.on_evaluation(step, found);
+    if (job_.select_best) consider(step, found.loss);
+  }
+
+  Evaluation evaluate(const EvaluationSet& set) {
+    return set.evaluate([&](const Batch& batch) { return executor_->evaluate(batch); });
+  }
+
+  // Keeps a copy of w_t when its loss is the lowest so far; of equal ones the first. A loss that is not finite never
+  // is.
+  void consider(int64_t step, double loss) {
+    if (!(loss < best_.loss)) return;
+    best_ = {step, loss};
+    if (folder_) folder_->write_best(best_);
+    executor_->sync_host();
+    if (!best_weights_) best_weights_.emplace(plan_.table, plan_.settings.dtype);
+    copy_weights(*weights_, *best_weights_);
+    fold(*best_weights_, step);
+  }
+
+  void fold(HostWeights& weights, int64_t step) {
+    if (job_.method == MethodKind::mezo) return;  // its weights are w_t as they are
+    fold_pending(weights, plan_.commits, job_.executor, entries_, plan_.settings.pairs, step);
+  }
+
+  // The weights that the run ends with take the place of the last ones.
+  void select() {
+    report_.selected_step = job_.trainer.steps;
+    report_.selected_weights = report_.final_weights;
+    if (!job_.select_best || best_.step == 0) return;
+    report_.selected_step = best_.step;
+    if (best_weights_) {
+      copy_weights(*best_weights_, *weights_);
+    } else {  // evaluated before this start: made again from the log
+      job_.fill(*weights_);
+      replay_commits(*weights_, plan_.commits, job_.executor, entries_, plan_.settings.pairs, 0, best_.step);
+      fold(*weights_, best_.step);
     }
+    report_.selected_weights = weights_hash(*weights_);
   }
 
   void finish(const std::function<void(const HostWeights&)>& export_weights) {
@@ -150,10 +196,15 @@ class Job {
           executor_->copies_only_ms(static_cast<int>(std::max<int64_t>(2, job_.plan.writeback_every)));
     }
     executor_.reset();
-    if (job_.method != MethodKind::mezo) {
-      fold_pending(*weights_, plan_.commits, job_.executor, entries_, plan_.settings.pairs, job_.trainer.steps);
-    }
+    fold(*weights_, job_.trainer.steps);
     report_.final_weights = weights_hash(*weights_);
+    select();
+    if (job_.test) {
+      make_executor_of_weights();
+      executor_->start(0, {});
+      report_.test = evaluate(*job_.test);
+      executor_.reset();
+    }
     if (export_weights) export_weights(*weights_);
   }
 
@@ -163,7 +214,9 @@ class Job {
   std::optional<HostWeights> weights_;
   std::optional<RunFolder> folder_;
   std::unique_ptr<Executor> executor_;
-  std::vector<LogEntry> entries_;  // all of the run, so that any pending ones are there
+  BestEvaluation best_;
+  std::optional<HostWeights> best_weights_;  // w_t of best_.step, when this start has seen it
+  std::vector<LogEntry> entries_;            // all of the run, so that any pending ones are there
   TrainReport report_;
 };
 

@@ -1,6 +1,7 @@
 // The loop of MeZO-SGD: submits steps, keeps the device one step ahead, hands finished steps out in order.
 #pragma once
 
+#include <deque>
 #include <functional>
 
 #include "runtime/executor.h"
@@ -46,6 +47,7 @@ class Trainer {
   Executor& executor_;
   const BatchSource& data_;
   TrainerSettings settings_;
+  std::deque<int64_t> tokens_;  // of the steps in flight
   int non_finite_ = 0;
 };
 

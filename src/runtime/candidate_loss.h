@@ -26,27 +26,34 @@ ZO2_HOST_DEVICE double mean_log_probability(const float* logprobs, const Candida
   return sum / (end - first);
 }
 
-// Of one example: cross-entropy over its candidates' logits, or whether the best one (the first of equals) is wrong.
+// The likeliest of candidates 0 ... count - 1, the first of equals. `logit` is a function of the candidate.
+template <typename Logit>
+ZO2_HOST_DEVICE int32_t likeliest_candidate(int32_t count, const Logit& logit) {
+  int32_t best = 0;
+  for (int32_t candidate = 1; candidate < count; ++candidate) {
+    if (logit(candidate) > logit(best)) best = candidate;
+  }
+  return best;
+}
+
+// Cross-entropy of the right candidate, `answer`.
+template <typename Logit>
+ZO2_HOST_DEVICE double candidate_cross_entropy(int32_t count, int32_t answer, const Logit& logit) {
+  const double highest = logit(likeliest_candidate(count, logit));
+  double sum = 0;
+  for (int32_t candidate = 0; candidate < count; ++candidate) sum += exp(logit(candidate) - highest);
+  return highest + log(sum) - logit(answer);
+}
+
+// Of one example: cross-entropy over its candidates, or whether the likeliest one is wrong.
 ZO2_HOST_DEVICE double candidate_loss(const float* logprobs, const CandidateGroups& groups, int32_t example,
                                       Objective objective) {
   const int32_t first = example == 0 ? 0 : groups.example_ends[example - 1];
-  const int32_t end = groups.example_ends[example];
-  const int32_t answer = first + groups.answers[example];
-  int32_t best = first;
-  double highest = mean_log_probability(logprobs, groups, first);
-  for (int32_t sequence = first + 1; sequence < end; ++sequence) {
-    const double logit = mean_log_probability(logprobs, groups, sequence);
-    if (logit > highest) {
-      highest = logit;
-      best = sequence;
-    }
-  }
-  if (objective == Objective::error_rate) return best == answer ? 0.0 : 1.0;
-  double sum = 0;
-  for (int32_t sequence = first; sequence < end; ++sequence) {
-    sum += exp(mean_log_probability(logprobs, groups, sequence) - highest);
-  }
-  return highest + log(sum) - mean_log_probability(logprobs, groups, answer);
+  const int32_t count = groups.example_ends[example] - first;
+  const int32_t answer = groups.answers[example];
+  const auto logit = [&](int32_t candidate) { return mean_log_probability(logprobs, groups, first + candidate); };
+  if (objective == Objective::error_rate) return likeliest_candidate(count, logit) == answer ? 0.0 : 1.0;
+  return candidate_cross_entropy(count, answer, logit);
 }
 
 }  // namespace zo2

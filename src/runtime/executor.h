@@ -27,6 +27,7 @@ struct Batch {
   std::vector<int32_t> tokens;   // [batch, seq]
   std::vector<int32_t> rows;     // [labelled], ascending, in [0, batch * seq)
   std::vector<int32_t> targets;  // [labelled], in [0, vocab_size)
+  int64_t real_tokens = 0;       // without the padding
   // Where sequences are candidates of examples (objectives but lm); else empty.
   std::vector<int32_t> sequence_ends{};  // [batch], ascending to labelled: sequence i's rows end here
   std::vector<int32_t> example_ends{};   // [examples], ascending to batch: example i's sequences end here
@@ -56,6 +57,7 @@ struct PassInput {
 struct StepResult {
   std::vector<LogEntry> entries;  // one per pair
   double step_ms = 0;             // device time since the end of the step before
+  int64_t tokens = 0;             // Batch::real_tokens of its passes; the trainer counts them
 };
 
 struct EvaluationResult {

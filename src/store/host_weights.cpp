@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 #include <map>
 #include <numeric>
 #include <tuple>
@@ -73,6 +74,14 @@ HostWeights::HostWeights(const ParameterTable& table, DType dtype, HostWeightsKi
 
 void HostWeights::touch(int threads) {
   for (HostBuffer& buffer : buffers_) buffer.touch(threads);
+}
+
+void copy_weights(const HostWeights& from, HostWeights& to) {
+  ZO2_ASSERT(from.count() == to.count() && from.dtype() == to.dtype() && from.kind() == to.kind());
+  for (int weight = 0; weight < from.count(); ++weight) {
+    ZO2_ASSERT(from.bytes(weight) == to.bytes(weight));
+    std::memcpy(to.data(weight), from.data(weight), static_cast<size_t>(from.bytes(weight)));
+  }
 }
 
 std::string parameter_table_hash(const ParameterTable& table) {

@@ -59,6 +59,9 @@ class HostWeights {
   std::vector<HostBuffer> buffers_;
 };
 
+// Copies all weights; table, dtype and kind must be equal.
+void copy_weights(const HostWeights& from, HostWeights& to);
+
 // SHA-256 in hex of the canonical JSON of the table: ids, names, shapes and kinds of the parameters, and how they are
 // packed into weights (the order of weights decides commits, so a log is only good for an equal one).
 std::string parameter_table_hash(const ParameterTable& table);

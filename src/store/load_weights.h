@@ -12,8 +12,7 @@ namespace zo2 {
 // even).
 // - Names: as in the table, or with a leading "model." less or more (published OPT files have "decoder.*").
 // - Shapes: [rows, cols]; [cols] for a vector.
-// - Tied head (the table has no lm_head.weight): lm_head.weight may be absent, be equal to the token table, or stand for
-//   it.
+// - Tied head (the table has no lm_head.weight): lm_head.weight may be absent, equal the token table, or stand for it.
 // - Other tensors are listed in one warning.
 // Throws UsageError for aliased weights, and one naming file and tensor for a missing tensor, another shape (both are
 // shown), an infinity or NaN (with the first element's index), a value too large for fp16, a head that is not the token

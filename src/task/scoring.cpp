@@ -1,9 +1,9 @@
 #include "task/scoring.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "base/error.h"
+#include "runtime/candidate_loss.h"
 
 namespace zo2 {
 
@@ -46,17 +46,13 @@ std::vector<SequenceScore> score_file(const TokenFile& file, int64_t batch,
 }
 
 int64_t predicted_candidate(std::span<const SequenceScore> scores) {
-  const auto best = std::max_element(
-      scores.begin(), scores.end(), [](const SequenceScore& a, const SequenceScore& b) { return a.mean() < b.mean(); });
-  return best - scores.begin();
+  return likeliest_candidate(static_cast<int32_t>(scores.size()),
+                             [&](int32_t candidate) { return scores[static_cast<size_t>(candidate)].mean(); });
 }
 
 double candidate_loss(std::span<const SequenceScore> scores, int64_t right) {
-  double highest = -INFINITY;
-  for (const SequenceScore& score : scores) highest = std::max(highest, score.mean());
-  double sum = 0;
-  for (const SequenceScore& score : scores) sum += std::exp(score.mean() - highest);
-  return highest + std::log(sum) - scores[static_cast<size_t>(right)].mean();
+  return candidate_cross_entropy(static_cast<int32_t>(scores.size()), static_cast<int32_t>(right),
+                                 [&](int32_t candidate) { return scores[static_cast<size_t>(candidate)].mean(); });
 }
 
 }  // namespace zo2

@@ -142,6 +142,7 @@ Batch make_batch(const std::vector<SequenceView>& sequences) {
   for (int64_t row = 0; row < batch.batch; ++row) {
     const SequenceView& sequence = sequences[static_cast<size_t>(row)];
     std::copy(sequence.input_ids.begin(), sequence.input_ids.end(), batch.tokens.begin() + row * batch.seq);
+    batch.real_tokens += static_cast<int64_t>(sequence.input_ids.size());
     for (size_t i = 0; i < sequence.labels.size(); ++i) {
       const int64_t position = sequence.label_begin + static_cast<int64_t>(i);
       if (position == 0 || sequence.labels[i] == kIgnored) continue;

@@ -12,16 +12,12 @@
 
 namespace zo2 {
 
-// Whole examples: every candidate of each is a sequence of the batch.
-struct CandidateBatch {
-  Batch batch;
-  std::vector<int32_t> first_sequence;  // [examples + 1]: example e has sequences [first_sequence[e], ...[e + 1])
-  std::vector<int32_t> right;           // [examples]: the first right one of each, counted from its first sequence
-};
+// Whole examples: every candidate of each is a sequence of the batch, right-padded to the longest; the first right one
+// is the answer. Throws UsageError when there are none.
+Batch candidate_batch(const TokenFile& file, std::span<const int64_t> examples);
 
-// Right-padded to the longest candidate. For a training step over candidates, `examples` are those of
-// shuffled_examples. Throws UsageError when there are none.
-CandidateBatch candidate_batch(const TokenFile& file, std::span<const int64_t> examples);
+// Whole examples in the order of shuffled_examples, `batch` of them a pass: for losses over candidates.
+std::unique_ptr<BatchSource> candidate_examples(const TokenFile& file, int64_t batch, int passes, uint64_t order_seed);
 
 // The first right sequence of each example, in the order of shuffled_examples: language modelling on the right
 // candidate, the first answer, or a text.

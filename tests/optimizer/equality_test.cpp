@@ -145,7 +145,7 @@ TrainJob job_with(const Scheme& scheme, DType dtype, bool tied, int64_t writebac
   TrainJob job = job_of({dtype, 4096, writeback_every, Rounding::nearest, tied}, 20);
   job.plan.scheme = scheme;
   job.plan.slots = 3;
-  job.evaluation = {{{2, 5, 9, 11, 3}, {2, 5, 9, 11, 3}}};
+  job.evaluation = evaluation_of(std::vector<Sequence>{{{2, 5, 9, 11, 3}, {2, 5, 9, 11, 3}}});
   return job;
 }
 
@@ -202,7 +202,7 @@ TEST(Equality, EvaluationsNeverChangeTraining) {
     TrainJob job = tiny_job(tiny_model(), DType::bf16, 12);
     job.plan.writeback_every = 4;
     Sequence sequence{{2, 5, 9, 11, 3}, {2, 5, 9, 11, 3}};
-    job.evaluation = {sequence};
+    job.evaluation = evaluation_of(std::vector<Sequence>{sequence});
     job.eval_every = eval_every;
     return run(std::move(job));
   };

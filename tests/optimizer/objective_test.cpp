@@ -21,9 +21,7 @@ class Candidates final : public BatchSource {
     const std::vector<Sequence> sequences{labelled({2, 5, word, 11}, 1), labelled({2, 5, word, 30, 31}, 2),
                                           labelled({2, word, 9, 40}, 1), labelled({2, word, 9, 41, 42}, 2),
                                           labelled({2, word, 9, 43, 44}, 2)};
-    std::vector<const Sequence*> pointers;
-    for (const Sequence& sequence : sequences) pointers.push_back(&sequence);
-    Batch batch = make_batch(pointers);
+    Batch batch = make_batch({sequences.begin(), sequences.end()});
     batch.sequence_ends = {1, 3, 4, 6, 8};
     batch.example_ends = {2, 5};
     batch.answers = {1, 0};

@@ -64,7 +64,7 @@ inline Trace run(TrainJob job) {
   observer.on_step = [&](const StepResult& result) {
     trace.entries.insert(trace.entries.end(), result.entries.begin(), result.entries.end());
   };
-  observer.on_evaluation = [&](int64_t, double loss) { trace.evaluations.push_back(loss); };
+  observer.on_evaluation = [&](int64_t, const Evaluation& found) { trace.evaluations.push_back(found.loss); };
   trace.report = run_train_job(job, observer);
   return trace;
 }

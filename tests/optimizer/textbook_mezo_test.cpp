@@ -28,7 +28,7 @@ Outcome run(TrainJob job, MethodKind method) {
     outcome.entries.push_back(result.entries.at(0));
     outcome.steps_ms.push_back(result.step_ms);
   };
-  observer.on_evaluation = [&](int64_t, double loss) { outcome.evaluations.push_back(loss); };
+  observer.on_evaluation = [&](int64_t, const Evaluation& found) { outcome.evaluations.push_back(found.loss); };
   outcome.report = run_train_job(job, observer, [&](const HostWeights& weights) {
     for (int weight = 0; weight < weights.count(); ++weight) {
       outcome.weights.insert(outcome.weights.end(), weights.data(weight), weights.data(weight) + weights.bytes(weight));
@@ -76,7 +76,8 @@ TEST_P(Textbook, AgreesWithTheEngineInFp32) {
     TrainJob job = tiny_job(config, DType::f32, kSteps);
     job.executor.noise = GetParam().noise;
     job.executor.weight_decay = 10;  // 1% a step: far beyond the tolerance
-    job.evaluation = {{{2, 5, 9, 11, 3}, {2, 5, 9, 11, 3}}, {{7, 1, 4}, {-100, 1, 4}}};
+    job.evaluation =
+        evaluation_of(std::vector<Sequence>{{{2, 5, 9, 11, 3}, {2, 5, 9, 11, 3}}, {{7, 1, 4}, {-100, 1, 4}}});
     job.eval_every = 3;
     return job;
   };
@@ -148,7 +149,7 @@ TEST(TextbookMeter, HasTheAllocatorsPeaksOnCuda) {
 TEST(TextbookErrors, ATokenOutsideTheVocabularyIsRefused) {
   const std::string message = testing::message_of<UsageError>([] {
     TrainJob job = tiny_job(tiny_model(), DType::f32, 1);
-    job.evaluation = {{{2, 160}, {2, 160}}};
+    job.evaluation = evaluation_of(std::vector<Sequence>{{{2, 160}, {2, 160}}});
     run(std::move(job), MethodKind::mezo);
   });
   EXPECT_NE(message.find("token id 160 is outside the vocabulary of 160"), std::string::npos) << message;

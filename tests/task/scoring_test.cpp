@@ -88,15 +88,17 @@ TEST(Candidates, TheLossIsCrossEntropyOfTheMeans) {
 TEST_F(Scoring, ACandidateBatchHoldsWholeExamplesPaddedOnTheRight) {
   const TokenFile file = open(small_examples());
   const std::vector<int64_t> examples = {1, 0};
-  const CandidateBatch batch = candidate_batch(file, examples);
-  EXPECT_EQ(batch.first_sequence, (std::vector<int32_t>{0, 3, 5}));
-  EXPECT_EQ(batch.right, (std::vector<int32_t>{0, 1}));
-  EXPECT_EQ(batch.batch.batch, 5);
-  EXPECT_EQ(batch.batch.seq, 6);
-  EXPECT_EQ(batch.batch.tokens, (std::vector<int32_t>{2, 7, 1, 0, 0, 0, 2, 7, 3, 3, 4, 4, 2, 7,  11,
-                                                      0, 0, 0, 2, 5, 6, 8, 0, 0, 2, 5, 6, 9, 10, 0}));
-  EXPECT_EQ(batch.batch.rows, (std::vector<int32_t>{1, 7, 8, 9, 10, 13, 20, 26, 27}));
-  EXPECT_EQ(batch.batch.targets, (std::vector<int32_t>{1, 3, 3, 4, 4, 11, 8, 9, 10}));
+  const Batch batch = candidate_batch(file, examples);
+  EXPECT_EQ(batch.example_ends, (std::vector<int32_t>{3, 5}));
+  EXPECT_EQ(batch.answers, (std::vector<int32_t>{0, 1}));
+  EXPECT_EQ(batch.sequence_ends, (std::vector<int32_t>{1, 5, 6, 7, 9}));
+  EXPECT_EQ(batch.batch, 5);
+  EXPECT_EQ(batch.seq, 6);
+  EXPECT_EQ(batch.real_tokens, 3 + 6 + 3 + 4 + 5);
+  EXPECT_EQ(batch.tokens, (std::vector<int32_t>{2, 7, 1, 0, 0, 0, 2, 7, 3, 3, 4, 4, 2, 7,  11,
+                                                0, 0, 0, 2, 5, 6, 8, 0, 0, 2, 5, 6, 9, 10, 0}));
+  EXPECT_EQ(batch.rows, (std::vector<int32_t>{1, 7, 8, 9, 10, 13, 20, 26, 27}));
+  EXPECT_EQ(batch.targets, (std::vector<int32_t>{1, 3, 3, 4, 4, 11, 8, 9, 10}));
 }
 
 TEST_F(Scoring, TrainingTakesTheFirstRightSequenceInTheOrderOfTheSeed) {
