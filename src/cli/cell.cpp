@@ -133,10 +133,7 @@ Json trained_result(const std::filesystem::path& folder, const CellRequest& requ
   std::vector<int64_t> tokens;
   TrainJob job = job_from_config(request.config);
   job.capture = capture;
-  if (capture.count > 0) {  // the run is over with these steps
-    job.evaluation.reset();
-    job.test.reset();
-  }
+  if (capture.count > 0) job.test.reset();  // the run is over with these steps
   StepMemory step_memory(job.device == Device::cuda);
   TrainObserver observer;
   observer.on_plan = [&](const Plan& plan) { add_plan_metrics(plan, metrics, result["chosen"]); };

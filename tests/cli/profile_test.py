@@ -153,6 +153,25 @@ def test_a_failed_run_is_said_with_where_to_look(zo2, manifest, standin, tmp_pat
     assert "no " in done.stderr and "profile.nsys-rep" in done.stderr and "stderr.log" in done.stderr
 
 
+def test_a_cell_that_selects_and_tests_runs_its_steps_only(zo2, manifest, without_nsight, tmp_path):
+    pytest.importorskip("tokenizers")
+    from eval_test import write_task
+
+    task = write_task(tmp_path / "task", [([([2, 5, 7, 9], 2), ([2, 5, 8], 2)], [0])] * 3)
+    description = json.loads((task / "task.json").read_text())
+    description["splits"] |= {"train": description["splits"]["eval"], "dev": description["splits"]["eval"]}
+    (task / "task.json").write_text(json.dumps(description))
+    for split in ("train", "dev"):
+        (task / f"{split}.tokens").write_bytes((task / "eval.tokens").read_bytes())
+    manifest.write_text(MANIFEST.replace("{seq: 8}", f"{{kind: task, path: {task}}}").replace(
+        "eval_every: 1", "eval_every: 1, select: dev_loss, objective: candidates"))
+    out = tmp_path / "out"
+    zo2("profile", manifest, "opt-125m-zo2-slots3", "--steps", "0:2", "--out", out, env=without_nsight)
+    samples = [json.loads(line) for line in (out / "samples.jsonl").read_text().splitlines()]
+    assert [sample["kind"] for sample in samples] == ["step", "step"], "no evaluations"
+    assert "accuracy" not in (out / "result.json").read_text(), "no test"
+
+
 @pytest.mark.parametrize("arguments, message", [
     (["opt-125m-zo2"], "opt-125m-zo2-slots3"),  # names those that there are
     (["opt-125m-zo2-slots3", "--steps", "3:3"], "FIRST:END with 0 <= FIRST < END"),
