@@ -14,7 +14,6 @@
 #include "cli/step_sample.h"
 #include "cli/step_window.h"
 #include "experiment/config_schema.h"
-#include "experiment/environment.h"
 #include "experiment/record.h"
 #include "experiment/runner.h"
 
@@ -108,13 +107,8 @@ void add_trace_metrics(const std::filesystem::path& folder, const TrainReport& r
 }
 
 Json projected_result(const CellRequest& request) {
-  const auto name = config_at(request.config, "engine.hardware").get<std::string>();
-  const Hardware hardware = read_hardware(experiments_folder() / "hardware" / (name + ".yaml"));
-  const ModelConfig model = model_from_config(request.config).config;
-  PlanSettings settings = plan_settings_from_config(request.config);
-  if (config_at(request.config, "method.name") == "resident") settings.budget.bytes = ArenaBudget::kAll;
-  ZO2_CHECK(config_at(request.config, "method.name") != "mezo", UsageError, "method mezo has no plan to project from");
-  const Plan plan = plan_for_device(model, settings, gpu_memory_from_config(request.config), hardware);
+  const Hardware hardware = hardware_by_name(config_at(request.config, "engine.hardware").get<std::string>());
+  const Plan plan = plan_from_config(request.config, &hardware);
   const Json projection = project(plan, hardware);
   Json result = make_result(State::projected, request.config_hash);
   for (const char* key : {"parameters", "arena_bytes", "host_bytes", "tokens_per_s", "nvml_projected_bytes"}) {

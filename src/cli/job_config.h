@@ -19,6 +19,16 @@ PlanSettings plan_settings_from_config(const Json& config);
 // engine.gpu_memory in bytes; 0 for smallest and all.
 int64_t gpu_memory_from_config(const Json& config);
 
+// What the data section describes. A task is trained on its split train, evaluated on dev where train.eval_every asks
+// for it, and ends with eval, where it has them.
+struct TrainData {
+  std::unique_ptr<BatchSource> training;
+  std::unique_ptr<EvaluationSet> evaluation;
+  std::unique_ptr<EvaluationSet> test;
+  Json task;  // its manifest
+};
+TrainData data_from_config(const Json& config, const ModelConfig& model);
+
 // A job ready to run, without a folder.
 TrainJob job_from_config(const Json& config);
 

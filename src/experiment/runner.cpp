@@ -170,19 +170,14 @@ class Runner {
     const InterruptGuard guard;
     write_file_atomically(options_.out / "experiment.json", to_json(experiment_).dump(2) + "\n");
     RunSummary summary;
-    const int repeats = experiment_.manifest.repeats;
-    int total = 0;
-    for (const Cell& cell : experiment_.cells) total += cell.skip_reason ? 1 : repeats;
-    Progress progress(total, options_.quiet);
-    for (int repeat = 0; repeat < repeats; ++repeat) {
-      for (const Cell& cell : experiment_.cells) {
-        if (cell.skip_reason && repeat > 0) continue;
-        summary.interrupted = summary.interrupted || InterruptGuard::received() != 0;
-        if (summary.interrupted) return summary;
-        const std::optional<RepeatOutcome> outcome = run_repeat(cell, repeat, progress);
-        if (outcome) summary.repeats.push_back(*outcome);
-        summary.interrupted = !outcome || outcome->state == State::interrupted;
-      }
+    const std::vector<Turn> order = turns(experiment_);
+    Progress progress(static_cast<int>(order.size()), options_.quiet);
+    for (const Turn& turn : order) {
+      summary.interrupted = summary.interrupted || InterruptGuard::received() != 0;
+      if (summary.interrupted) return summary;
+      const std::optional<RepeatOutcome> outcome = run_repeat(experiment_.cells[turn.cell], turn.repeat, progress);
+      if (outcome) summary.repeats.push_back(*outcome);
+      summary.interrupted = !outcome || outcome->state == State::interrupted;
     }
     return summary;
   }

@@ -1,11 +1,10 @@
 // Runs the repeats of an experiment, each in a process of its own, one at a time, and leaves a record for each
 // (record.h). A repeat that runs out of memory, hangs or crashes is a record too, and the sweep goes on.
 //
-// Repeats are interleaved (all cells' first repeats, then all second ones), so that drift does not favour a cell.
-// A repeat is reused when its result is ok or projected and config_hash, the program's SHA-256 and, for one that ran on
-// a GPU, the GPU's name are the same. A repeat that may use the GPU holds it against other runners (gpu_lock.h), and is
-// watched from a thread of its own (gpu_sampler.h). SIGINT and SIGTERM are handled while the runner runs; it restores
-// the handlers.
+// Repeats run in the order of turns() (manifest.h). A repeat is reused when its result is ok or projected and
+// config_hash, the program's SHA-256 and, for one that ran on a GPU, the GPU's name are the same. A repeat that may use
+// the GPU holds it against other runners (gpu_lock.h), and is watched from a thread of its own (gpu_sampler.h). SIGINT
+// and SIGTERM are handled while the runner runs; it restores the handlers.
 #pragma once
 
 #include <filesystem>
