@@ -6,6 +6,8 @@ find_package(nlohmann_json REQUIRED)
 find_package(yaml-cpp REQUIRED)
 find_package(CLI11 REQUIRED)
 find_package(OpenSSL REQUIRED COMPONENTS Crypto)
+find_package(ZLIB REQUIRED)
+find_package(zstd REQUIRED)
 
 # LibTorch without find_package(Torch): the wheel's own configuration asks for CUDA targets that CUDA 13 no longer
 # has, and the CPU engine needs only libtorch_cpu and libc10.

@@ -14,19 +14,12 @@
 #include "cli/step_sample.h"
 #include "experiment/config_schema.h"
 #include "experiment/record.h"
+#include "experiment/runner.h"
+#include "experiment/timed_window.h"
 #include "experiment/repeat_result.h"
 
 namespace zo2 {
 namespace {
-
-double quantile(std::vector<double> values, double q) {
-  if (values.empty()) return std::nan("");
-  std::sort(values.begin(), values.end());
-  const double position = q * static_cast<double>(values.size() - 1);
-  const auto below = static_cast<size_t>(position);
-  const size_t above = std::min(below + 1, values.size() - 1);
-  return values[below] + (position - static_cast<double>(below)) * (values[above] - values[below]);
-}
 
 void add_plan_metrics(const Plan& plan, Json& metrics, Json& chosen) {
   const Traffic traffic = traffic_per_step(plan);
@@ -37,41 +30,6 @@ void add_plan_metrics(const Plan& plan, Json& metrics, Json& chosen) {
   metrics["upload_bytes_per_step"] = traffic.upload_bytes;
   metrics["download_bytes_per_step"] = traffic.download_bytes;
   chosen["tile_bytes"] = plan.widest_tile_bytes();
-}
-
-// Speed of the window after warm-up, which is a whole number of write-back periods.
-// `tokens` are those of each sample's batches, without padding.
-void add_speed_metrics(const Json& config, const std::vector<StepSample>& samples, const std::vector<int64_t>& tokens,
-                       Json& metrics) {
-  const auto steps = static_cast<int64_t>(samples.size());
-  const auto period = config_at(config, "method.writeback_every").get<int64_t>();
-  const int64_t asked = std::max<int64_t>(0, steps - config_at(config, "train.warmup").get<int64_t>());
-  const int64_t window = asked / period * period;
-  if (window == 0) return;
-  std::vector<double> times;
-  double window_ms = 0;
-  int64_t window_tokens = 0;
-  for (size_t i = 0; i < samples.size(); ++i) {
-    if (samples[i].step < samples.back().step + 1 - window) continue;
-    times.push_back(samples[i].step_ms);
-    window_ms += samples[i].step_ms;
-    window_tokens += tokens[i];
-  }
-  const double rate = static_cast<double>(window_tokens) / window_ms * 1e3;
-  metrics["window_steps"] = window;
-  metrics["tokens_per_s"] = rate;
-  metrics["forward_tokens_per_s"] = rate * 2 * config_at(config, "method.perturbations").get<double>();
-  metrics["step_ms_mean"] = window_ms / static_cast<double>(window);
-  metrics["step_ms_p50"] = quantile(times, 0.5);
-  metrics["step_ms_p90"] = quantile(times, 0.9);
-  double last_half = 0;
-  int64_t counted = 0;
-  for (size_t i = 0; i < samples.size(); ++i) {
-    if (2 * samples[i].step < steps) continue;
-    last_half += static_cast<double>(tokens[i]) / samples[i].step_ms * 1e3;
-    ++counted;
-  }
-  metrics["tokens_per_s_paper"] = last_half / static_cast<double>(counted);
 }
 
 void add_loss_metrics(const std::vector<StepSample>& samples, Json& metrics) {
@@ -125,12 +83,17 @@ Json trained_result(const std::filesystem::path& folder, const CellRequest& requ
   std::vector<StepSample> samples;
   std::vector<int64_t> tokens;
   TrainJob job = job_from_config(request.config);
+  StoppingRule stopping_rule(config_at(request.config, "train.stop_within").get<double>(),
+                             config_at(request.config, "train.warmup").get<int64_t>(),
+                             config_at(request.config, "method.writeback_every").get<int64_t>());
+  job.trainer.stop_before = [&](int64_t step) { return stopping_rule.stop_before(step); };
   StepMemory step_memory(job.device == Device::cuda);
   TrainObserver observer;
   observer.on_plan = [&](const Plan& plan) { add_plan_metrics(plan, metrics, result["chosen"]); };
   observer.on_step = [&](const StepResult& step) {
     step_memory.read();
     samples.push_back(to_sample(step));
+    stopping_rule.add(samples.back().step_ms);
     tokens.push_back(step.tokens);
     writer.write(samples.back());
   };
@@ -161,7 +124,7 @@ Json trained_result(const std::filesystem::path& folder, const CellRequest& requ
     result["state"] = state_name(State::diverged);
     result["error"] = error.what();
   }
-  add_speed_metrics(request.config, samples, tokens, metrics);
+  add_speed_metrics(request.config, samples, tokens, result);
   add_loss_metrics(samples, metrics);
   step_memory.add_to(metrics);
   add_trace_metrics(folder, report, metrics);

@@ -28,11 +28,8 @@ Plan plan_from_config(const Json& config, const Hardware* hardware, bool schedul
   const ModelConfig model = model_from_config(config).config;
   PlanSettings settings = plan_settings_from_config(config);
   settings.scheduled = scheduled;
-  if (config_at(config, "data.kind") != "random_tokens") {
-    const auto data = data_from_config(config, model).training;
-    settings.batch = data->batch_size();
-    settings.seq = data->longest();
-  }
+  const TrainData data = data_from_config(config, model);
+  fit_to_data(settings, *data.training, data.evaluation.get(), data.test.get());
   if (method == "resident") settings.budget.bytes = ArenaBudget::kAll;
   const int64_t bound = method == "resident" ? 0 : gpu_memory_from_config(config);
   if (hardware != nullptr) return plan_for_device(model, settings, bound, *hardware);

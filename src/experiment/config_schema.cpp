@@ -75,8 +75,11 @@ std::vector<KeySpec> make_schema() {
       integer("method.writeback_every", 1, 1, 64, "k", "a matrix commits every K-th step"),
       text("method.rounding", "nearest", {"nearest", "stochastic"}, "", "how updated weights round to their dtype"),
 
-      integer("train.steps", 30, 1, 1e12, "steps", "steps, warm-up included"),
+      integer("train.steps", 30, 1, 1e12, "steps", "steps, warm-up included; with train.stop_within the most"),
       integer("train.warmup", 15, 0, 1e12, "warmup", "steps before the timed window"),
+      not_numeric(real("train.stop_within", 0.0, 0, 1, "within",
+                       "for speed, not for equality: end early, at a write-back period, when the mean step time is "
+                       "known within this share of it (95% interval); 0: run all steps")),
       text("train.schedule", "constant", {"constant", "linear"}, "", "learning rate: constant, or linear down to 0"),
       text("train.objective", "lm", {"lm", "candidates", "error_rate"}, "",
            "lm: cross-entropy of the labels; candidates: of the right candidate; error_rate: of the likeliest "
@@ -130,22 +133,6 @@ size_t edit_distance(std::string_view a, std::string_view b) {
 
 std::string_view last_part(std::string_view key) { return key.substr(key.rfind('.') + 1); }
 
-std::string expected(const KeySpec& spec) {
-  const std::string words = fmt::format("{}", fmt::join(spec.words, ", "));
-  const bool open = spec.most >= 1e12;
-  switch (spec.kind) {
-    case ValueKind::boolean: return "true or false";
-    case ValueKind::integer:
-      return open ? fmt::format("an integer of at least {}", spec.least)
-                  : fmt::format("an integer from {} to {}", spec.least, spec.most);
-    case ValueKind::real: return fmt::format("a number from {:g} to {:g}", spec.least, spec.most);
-    case ValueKind::text: return spec.words.empty() ? "text" : "one of " + words;
-    case ValueKind::bytes: return fmt::format("{} or a size such as 16 MiB", words);
-    case ValueKind::words: return "a list of words";
-  }
-  return "";
-}
-
 template <typename T>
 std::optional<T> parse_number(std::string_view text) {
   T value{};
@@ -197,6 +184,22 @@ std::optional<Json> convert(const KeySpec& spec, std::string_view text, bool quo
 std::span<const KeySpec> config_schema() {
   static const std::vector<KeySpec> schema = make_schema();
   return schema;
+}
+
+std::string expected_values(const KeySpec& spec) {
+  const std::string words = fmt::format("{}", fmt::join(spec.words, ", "));
+  const bool open = spec.most >= 1e12;
+  switch (spec.kind) {
+    case ValueKind::boolean: return "true or false";
+    case ValueKind::integer:
+      return open ? fmt::format("an integer of at least {}", spec.least)
+                  : fmt::format("an integer from {} to {}", spec.least, spec.most);
+    case ValueKind::real: return fmt::format("a number from {:g} to {:g}", spec.least, spec.most);
+    case ValueKind::text: return spec.words.empty() ? "text" : "one of " + words;
+    case ValueKind::bytes: return fmt::format("{} or a size such as 16 MiB", words);
+    case ValueKind::words: return "a list of words";
+  }
+  return "";
 }
 
 const KeySpec* find_key(std::string_view key) {
@@ -253,8 +256,9 @@ Json parse_value(const KeySpec& spec, std::string_view text, bool quoted) {
   }
   if (!value) {
     const std::string near = nearest_word(text, spec.words);
-    throw UsageError(fmt::format("{}: expected {}, found {}{}{}{}", spec.key, expected(spec), quoted ? "\"" : "'", text,
-                                 quoted ? "\"" : "'", near.empty() ? "" : fmt::format("; did you mean '{}'?", near)));
+    throw UsageError(fmt::format("{}: expected {}, found {}{}{}{}", spec.key, expected_values(spec),
+                                 quoted ? "\"" : "'", text, quoted ? "\"" : "'",
+                                 near.empty() ? "" : fmt::format("; did you mean '{}'?", near)));
   }
   return *value;
 }

@@ -34,6 +34,9 @@ std::span<const KeySpec> config_schema();
 // nullptr when there is no such key.
 const KeySpec* find_key(std::string_view key);
 
+// "an integer from 1 to 64", "one of fp32, fp16, bf16".
+std::string expected_values(const KeySpec& spec);
+
 // The known key (or, without a dot, section) that was probably meant, by the edit distance of its last part; the same
 // name in another section counts, and so does the key's meaning ("learning_rate"). Empty when nothing is near.
 std::string nearest_key(std::string_view key);

@@ -10,6 +10,7 @@
 #include "experiment/config_schema.h"
 #include "experiment/manifest_reader.h"
 #include "experiment/slug.h"
+#include "experiment/timed_window.h"
 #include "model/config.h"
 
 namespace zo2 {
@@ -101,6 +102,12 @@ class CellChecker {
             {"method.writeback_every", "method.perturbations"},
             fmt::format("method.writeback_every {} x method.perturbations {} is more than 64 pending entries a visit",
                         integer("method.writeback_every"), integer("method.perturbations")));
+    const int64_t least = least_steps_to_stop(integer("train.warmup"), integer("method.writeback_every"));
+    require(config_at(config, "train.stop_within") == 0.0 || integer("train.steps") >= least,
+            {"train.stop_within", "train.steps", "train.warmup", "method.writeback_every"},
+            fmt::format("train.stop_within needs six write-back periods after warm-up to end a run: train.steps {} is "
+                        "less than {}",
+                        integer("train.steps"), least));
     const Json& kind = config_at(config, "data.kind");
     require(kind == "random_tokens" || !config_at(config, "data.path").is_null(), {"data.kind", "data.path"},
             fmt::format("data.kind {} needs data.path", kind.get<std::string>()));

@@ -3,7 +3,7 @@
 //   DIR/experiment.json                       name, cells in order, expectations (manifest.h)
 //   DIR/cells/<slug>-<hash8>/r<k>/config.json   {"schema": 1, "experiment", "slug", "repeat", "config_hash", "config"}
 //                                env.json      machine, program and build, written before the repeat starts
-//                                samples.jsonl one JSON value a line, appended while it runs
+//                                samples.jsonl one JSON value a line, appended while it runs (.gz once it was packed)
 //                                stdout.log, stderr.log
 //                                result.json   written last, by rename: its presence means that the repeat has ended
 //   result.json: {"schema": 1, "state", "config_hash", "metrics": {name: number}, "hashes": {"initial_weights",
@@ -91,8 +91,13 @@ struct Record {
   std::filesystem::path folder;
   CellRequest request;
   Json result;
+  Json environment = Json::object();  // env.json; empty when there is none
   State state = State::ok;
 
+  // The other system that an imported record (import.h) is of; empty for ours.
+  std::string system() const;
+  // The model's name, or the name of its checkpoint's folder.
+  std::string model() const;
   // The metric's value, if the record has it.
   std::optional<double> metric(std::string_view name) const;
   // A member of "hashes"; empty when absent.

@@ -63,8 +63,12 @@ struct TrainReport {
   int64_t host_bytes = 0;
 };
 
-// Runs to trainer.steps. `export_weights`, when given, sees the weights that the run ends with. Throws what the parts
-// throw.
+// Sets batch, seq and evaluation to what the data needs; `evaluation` and `test` may be null.
+void fit_to_data(PlanSettings& settings, const BatchSource& training, const EvaluationSet* evaluation,
+                 const EvaluationSet* test);
+
+// Runs to trainer.steps, or until trainer.stop_before ends it. `export_weights`, when given, sees the weights that the
+// run ends with. Throws what the parts throw.
 TrainReport run_train_job(TrainJob& job, const TrainObserver& observer,
                           const std::function<void(const HostWeights&)>& export_weights = nullptr);
 
