@@ -12,11 +12,12 @@
 #include "cli/projection.h"
 #include "cli/step_memory.h"
 #include "cli/step_sample.h"
+#include "cli/step_window.h"
 #include "experiment/config_schema.h"
 #include "experiment/record.h"
+#include "experiment/repeat_result.h"
 #include "experiment/runner.h"
 #include "experiment/timed_window.h"
-#include "experiment/repeat_result.h"
 
 namespace zo2 {
 namespace {
@@ -76,7 +77,7 @@ Json projected_result(const CellRequest& request) {
   return result;
 }
 
-Json trained_result(const std::filesystem::path& folder, const CellRequest& request) {
+Json trained_result(const std::filesystem::path& folder, const CellRequest& request, const TraceWindow& capture) {
   Json result = make_result(State::ok, request.config_hash);
   Json& metrics = result["metrics"];
   SampleWriter writer(folder);
@@ -87,6 +88,8 @@ Json trained_result(const std::filesystem::path& folder, const CellRequest& requ
                              config_at(request.config, "train.warmup").get<int64_t>(),
                              config_at(request.config, "method.writeback_every").get<int64_t>());
   job.trainer.stop_before = [&](int64_t step) { return stopping_rule.stop_before(step); };
+  job.capture = capture;
+  if (capture.count > 0) job.test.reset();  // the run is over with these steps
   StepMemory step_memory(job.device == Device::cuda);
   TrainObserver observer;
   observer.on_plan = [&](const Plan& plan) { add_plan_metrics(plan, metrics, result["chosen"]); };
@@ -132,12 +135,12 @@ Json trained_result(const std::filesystem::path& folder, const CellRequest& requ
   return result;
 }
 
-int run_cell(const std::filesystem::path& folder) {
+int run_cell(const std::filesystem::path& folder, const TraceWindow& capture) {
   const CellRequest request = read_cell_request(folder);
   Json result;
   try {
     result = config_at(request.config, "engine.project").get<bool>() ? projected_result(request)
-                                                                     : trained_result(folder, request);
+                                                                     : trained_result(folder, request, capture);
   } catch (const OutOfMemoryError& error) {
     result = make_result(State::oom, request.config_hash);
     result["error"] = error.what();
@@ -155,10 +158,14 @@ int run_cell(const std::filesystem::path& folder) {
 
 void add_cell(CLI::App& app, int& exit_code) {
   auto folder = std::make_shared<std::string>();
+  auto capture = std::make_shared<std::string>();
   CLI::App* command = app.add_subcommand("cell", "Run one repeat of an experiment in its folder (`zo2 run` does this)");
   command->group("");  // hidden from help
   command->add_option("folder", *folder)->required();
-  command->callback([folder, &exit_code] { exit_code = run_cell(*folder); });
+  command->add_option("--capture", *capture, "steps FIRST:END under the NVTX range \"capture\" (`zo2 profile`)");
+  command->callback([folder, capture, &exit_code] {
+    exit_code = run_cell(*folder, capture->empty() ? TraceWindow{} : parse_steps(*capture));
+  });
 }
 
 }  // namespace zo2

@@ -16,6 +16,7 @@ void add_export_records(CLI::App& app, int& exit_code);
 void add_import(CLI::App& app, int& exit_code);
 void add_pack(CLI::App& app, int& exit_code);
 void add_plan(CLI::App& app, int& exit_code);
+void add_profile(CLI::App& app, int& exit_code);
 void add_reference(CLI::App& app, int& exit_code);  // for who changes a table
 void add_report(CLI::App& app, int& exit_code);
 void add_run(CLI::App& app, int& exit_code);

@@ -146,6 +146,7 @@ Json environment_schema() {
                      {"memory_bytes", of_type({"integer", "null"}, "all of it")},
                      {"driver", of_type(text_or_null, "version")},
                      {"power_limit_w", of_type(number_or_null, "the one in force")},
+                     {"sm_clock_max_mhz", of_type({"integer", "null"}, "that it can run at"), false},
                      {"pcie_generation_max", of_type({"integer", "null"}, "of GPU and slot together")},
                      {"pcie_width_max", of_type({"integer", "null"}, "lanes")}});
   gpu["type"] = {"object", "null"};
@@ -179,27 +180,31 @@ Json sample_schema() {
 }
 
 Json result_schema() {
-  return object({{"schema", version()},
-                 {"state", state_schema()},
-                 {"config_hash", hash("of the configuration")},
-                 {"metrics", metrics_schema()},
-                 {"hashes", described(object({{"initial_weights", hash("before the first step"), false},
-                                              {"final_weights", hash("after the last one"), false},
-                                              {"selected_weights", hash("of train.select"), false}}),
-                                      "of all weights, where the repeat got that far")},
-                 {"chosen", described(object({{"device", described({{"enum", {"cpu", "cuda"}}}, "where it ran"), false},
-                                              {"tile_bytes", count("largest tile"), false},
-                                              {"hardware", of_type("string", "what a projection is for"), false}}),
-                                      "what auto became")},
-                 {"warnings", list_of({{"type", "string"}}, "what limits the figures, and what to do about it")},
-                 {"error", of_type("string", "why, unless the state is ok"), false},
-                 {"reason", of_type("string", "why it is excluded (state skipped)"), false},
-                 {"throttle_reasons",
-                  list_of({{"type", "string"}}, "why the GPU lowered its clocks; where one was watched"), false},
-                 {"stderr_tail", of_type("string", "last lines of stderr.log, of a repeat that failed"), false},
-                 {"signal", of_type("string", "that ended the process"), false},
-                 {"exit_code", of_type("integer", "of the process; -1 when a signal ended it"), false},
-                 {"started_utc", of_type("string", "when the process started"), false}});
+  return object(
+      {{"schema", version()},
+       {"state", state_schema()},
+       {"config_hash", hash("of the configuration")},
+       {"metrics", metrics_schema()},
+       {"hashes", described(object({{"initial_weights", hash("before the first step"), false},
+                                    {"final_weights", hash("after the last one"), false},
+                                    {"selected_weights", hash("of train.select"), false}}),
+                            "of all weights, where the repeat got that far")},
+       {"chosen", described(object({{"device", described({{"enum", {"cpu", "cuda"}}}, "where it ran"), false},
+                                    {"tile_bytes", count("largest tile"), false},
+                                    {"hardware", of_type("string", "what a projection is for"), false}}),
+                            "what auto became")},
+       {"warnings", list_of({{"type", "string"}}, "what limits the figures, and what to do about it")},
+       {"error", of_type("string", "why, unless the state is ok"), false},
+       {"reason", of_type("string", "why it is excluded (state skipped)"), false},
+       {"throttle_reasons", list_of({{"type", "string"}}, "why the GPU lowered its clocks; where one was watched"),
+        false},
+       {"foreign_gpu_processes", count("processes of others that were on the GPU; where one was watched"), false},
+       {"extra", described({{"type", "object"}}, "what an external program said beside metrics"), false},
+       {"imported", described({{"type", "object"}}, "where an imported record comes from"), false},
+       {"stderr_tail", of_type("string", "last lines of stderr.log, of a repeat that failed"), false},
+       {"signal", of_type("string", "that ended the process"), false},
+       {"exit_code", of_type("integer", "of the process; -1 when a signal ended it"), false},
+       {"started_utc", of_type("string", "when the process started"), false}});
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include "optimizer/device_budget.h"
 #include "optimizer/run_folder.h"
 #include "optimizer/textbook_mezo.h"
+#include "runtime/nvtx.h"
 #include "runtime/replay.h"
 #include "store/parallel.h"
 
@@ -33,6 +34,11 @@ StepLogHeader log_header(const TrainJob& job, const Plan& plan, const std::strin
 // The steps at which the loop pauses: the device is drained, so that it can be read.
 int64_t next_pause(const TrainJob& job, int64_t step) {
   int64_t pause = job.trainer.steps;
+  if (job.capture.count > 0) {
+    for (int64_t edge : {job.capture.first, job.capture.first + job.capture.count}) {
+      if (edge > step) pause = std::min(pause, edge);
+    }
+  }
   for (int64_t every : {job.snapshot_every, job.evaluation ? job.eval_every : 0}) {
     if (every > 0) pause = std::min(pause, (step / every + 1) * every);
   }
@@ -55,12 +61,15 @@ class Job {
     Trainer trainer(*executor_, *job_.data, job_.trainer);
     for (int64_t step = first; step < end_;) {
       const int64_t pause = next_pause(job_, step);
+      std::optional<NvtxRange> capture;
+      if (job_.capture.contains(step)) capture.emplace("capture", static_cast<uint64_t>(step));
       step = trainer.run(step, pause, [&](const StepResult& result) {
         entries_.insert(entries_.end(), result.entries.begin(), result.entries.end());
         if (folder_) folder_->append(result);
         observer_.on_step(result);
       });
       if (step < pause) end_ = step;  // stop_before has ended it
+      capture.reset();
       at_pause(step);
     }
     finish(export_weights);

@@ -40,7 +40,10 @@ struct TrainJob {
   std::unique_ptr<EvaluationSet> test;          // of the weights that the run ends with; may be null
   std::optional<std::filesystem::path> folder;  // step log and snapshots; resumes when there is a run in it
   int64_t snapshot_every = 0;                   // 0: never
-  std::string log_config;                       // free text of the log's header: whatever else must be equal to resume
+  // An NVTX range "capture", with the first step as payload, lies around the enqueuing of these steps; the loop pauses
+  // at its two ends, so that no other step is in flight there.
+  TraceWindow capture;
+  std::string log_config;  // free text of the log's header: whatever else must be equal to resume
 };
 
 struct TrainObserver {
