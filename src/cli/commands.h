@@ -10,6 +10,8 @@ void add_cell(CLI::App& app, int& exit_code);  // one repeat of an experiment; s
 void add_doctor(CLI::App& app, int& exit_code);
 void add_estimate(CLI::App& app, int& exit_code);
 void add_eval(CLI::App& app, int& exit_code);
+void add_export(CLI::App& app, int& exit_code);
+void add_replay(CLI::App& app, int& exit_code);
 void add_report(CLI::App& app, int& exit_code);
 void add_run(CLI::App& app, int& exit_code);
 void add_score(CLI::App& app, int& exit_code);

@@ -12,8 +12,8 @@ int main(int argc, char** argv) {
       "ZO2: fine-tune all parameters of a language model with zeroth-order optimisation, the weights in host memory"};
   app.require_subcommand(1);
   int exit_code = 0;
-  for (auto* add : {zo2::add_cell, zo2::add_doctor, zo2::add_estimate, zo2::add_eval, zo2::add_report, zo2::add_run,
-                    zo2::add_score, zo2::add_trace, zo2::add_train}) {
+  for (auto* add : {zo2::add_cell, zo2::add_doctor, zo2::add_estimate, zo2::add_eval, zo2::add_export, zo2::add_replay,
+                    zo2::add_report, zo2::add_run, zo2::add_score, zo2::add_trace, zo2::add_train}) {
     add(app, exit_code);
   }
   try {
