@@ -7,7 +7,6 @@
 #include "cli/live_line.h"
 #include "experiment/config_schema.h"
 #include "optimizer/run_folder.h"
-#include "runtime/replay.h"
 #include "store/snapshot.h"
 
 namespace zo2 {
@@ -66,12 +65,16 @@ void RecordedRunOptions::add_to(CLI::App& command) {
   command.add_option("run", run, "Folder of `zo2 train --out`; step.log is enough, with --model")->required();
   command.add_option("--model", model,
                      "The base: a Hugging Face folder, or a name (random weights); default: as the run was given it");
+  command.add_option("--device", device, "auto, cpu or cuda: the result is the same")->capture_default_str();
   CLI::Option* at = command.add_option("--step", step, "Weights after this many steps; default: all of the log");
   command.add_flag("--best", best, "Weights of the evaluation with the lowest loss (--select dev_loss)")->excludes(at);
 }
 
 RecordedRun::RecordedRun(const RecordedRunOptions& options)
-    : folder_(options.run), log_(open_log(options.run)), config_(config_of_log(log_.header, options.run)) {
+    : folder_(options.run),
+      log_(open_log(options.run)),
+      config_(config_of_log(log_.header, options.run)),
+      device_(parse_device(options.device)) {
   step_ = chosen_step(options);
   set_model(config_, options);
   source_ = model_from_config(config_);
@@ -113,9 +116,8 @@ HostWeights RecordedRun::weights(bool shortcut) const {
   }
   const int64_t from = snapshot ? snapshot->next_step : 0;
   LiveLine line(fmt::format("elements through {} steps", step_ - from));
-  replay_commits(weights, plan_.commits, settings_, log_.entries, log_.header.pairs, from, step_,
+  replay_weights(device_, weights, plan_.commits, settings_, log_.entries, log_.header.pairs, from, step_,
                  [&](int64_t done, int64_t all) { line.show(done, all); });
-  fold_pending(weights, plan_.commits, settings_, log_.entries, log_.header.pairs, step_);
   return weights;
 }
 

@@ -9,7 +9,7 @@
 
 #include "cli/model_source.h"
 #include "model/plan.h"
-#include "runtime/executor.h"
+#include "runtime/device.h"
 #include "store/step_log.h"
 
 namespace zo2 {
@@ -17,6 +17,7 @@ namespace zo2 {
 struct RecordedRunOptions {
   std::string run;
   std::string model;  // empty: as the run's config.json says
+  std::string device = "auto";
   std::optional<int64_t> step;
   bool best = false;
 
@@ -48,6 +49,7 @@ class RecordedRun {
   std::string folder_;
   StepLog log_;
   Json config_;
+  Device device_;
   ModelSource source_;
   Plan plan_;
   ExecutorSettings settings_;

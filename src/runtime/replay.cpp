@@ -76,4 +76,11 @@ void fold_pending(HostWeights& weights, const std::vector<CommitRule>& commits, 
   });
 }
 
+void replay_on_cpu(HostWeights& weights, const std::vector<CommitRule>& commits, const ExecutorSettings& settings,
+                   std::span<const LogEntry> entries, int pairs, int64_t from, int64_t to,
+                   const ReplayProgress& progress) {
+  replay_commits(weights, commits, settings, entries, pairs, from, to, progress);
+  fold_pending(weights, commits, settings, entries, pairs, to);
+}
+
 }  // namespace zo2

@@ -27,4 +27,13 @@ void replay_commits(HostWeights& weights, const std::vector<CommitRule>& commits
 void fold_pending(HostWeights& weights, const std::vector<CommitRule>& commits, const ExecutorSettings& settings,
                   std::span<const LogEntry> entries, int pairs, int64_t step);
 
+// Both: the bases of step `from` become w_t of step `to`. On a device too, with the same bits; throws OutOfMemoryError
+// or DeviceError there. Above the runtime, replay_weights (runtime/device.h) chooses.
+void replay_on_cpu(HostWeights& weights, const std::vector<CommitRule>& commits, const ExecutorSettings& settings,
+                   std::span<const LogEntry> entries, int pairs, int64_t from, int64_t to,
+                   const ReplayProgress& progress = nullptr);
+void replay_on_cuda(HostWeights& weights, const std::vector<CommitRule>& commits, const ExecutorSettings& settings,
+                    std::span<const LogEntry> entries, int pairs, int64_t from, int64_t to,
+                    const ReplayProgress& progress = nullptr);
+
 }  // namespace zo2
