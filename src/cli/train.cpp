@@ -163,11 +163,17 @@ void train(const TrainOptions& options) {
     spdlog::info("evaluation after step {}: {}", step, describe(found));
     if (samples) samples->write(to_sample(step, found));
   };
-  const TrainReport report = run_train_job(job, observer, [&](const HostWeights& weights) {
-    if (!options.save.empty()) {
-      save_model(options.save, weights, model_from_config(config));
-    }
-  });
+  const auto save = [&](const HostWeights& weights) {
+    if (!options.save.empty()) save_model(options.save, weights, model_from_config(config));
+  };
+  TrainReport report;
+  try {
+    report = run_train_job(job, observer, save);
+  } catch (const IoError& error) {
+    if (!job.folder || !samples) throw;  // nothing has begun
+    throw IoError(fmt::format("{}; {} keeps every step that its log has: when there is room, the same command goes on",
+                              error.what(), options.out));
+  }
   Json result{{"steps", job.trainer.steps},
               {"first_step", report.first_step},
               {"initial_weights", report.initial_weights},
