@@ -30,8 +30,9 @@ Json changed_settings(const Json& config) {
   for (const auto& [section, members] : config.items()) {
     if (!members.is_object()) continue;
     for (const auto& [name, value] : members.items()) {
-      const KeySpec* spec = find_key(section + "." + name);
-      if (spec == nullptr || spec->default_value != value) changed[section + "." + name] = value;
+      const std::string key = fmt::format("{}.{}", section, name);
+      const KeySpec* spec = find_key(key);
+      if (spec == nullptr || spec->default_value != value) changed[key] = value;
     }
   }
   return changed;
