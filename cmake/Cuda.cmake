@@ -1,11 +1,10 @@
 # CUDA is compiled where it can be: with the machine's toolkit, else with nvcc from PyPI (scripts/setup.sh installs it
 # and names it in CUDACXX). Sets ZO2_HAVE_CUDA, and defines
 #   zo2::nvtx          NVTX 3 (headers only); ZO2_HAVE_NVTX where they are found, so always link it
-#   zo2::cudart        LibTorch's CUDA runtime, with CUDA on: a process must have one runtime, whatever compiled it
+#   zo2::cudart        (of LibTorch.cmake) with the headers of the toolkit, with CUDA on
 #   zo2_add_cuda(TARGET)  adds src/runtime/cuda to a layer, with CUDA on
 set(ZO2_CUDA_ARCHITECTURES "80-real;86-real;89-real;90" CACHE STRING
   "A100, RTX 30, RTX 40, H100; newer ones start from the last one's PTX")
-cmake_path(SET cuda_wheel NORMALIZE ${ZO2_TORCH_DIR}/../nvidia/cu13)
 
 # Finds nvcc and tries it. Leaves the reason in ZO2_CUDA_OFF_BECAUSE when CUDA is impossible.
 macro(zo2_find_cuda)
@@ -16,13 +15,12 @@ macro(zo2_find_cuda)
     unset(CMAKE_CUDA_COMPILER CACHE)  # a failure of an earlier configuration
     find_program(ZO2_NVCC NAMES "$ENV{CUDACXX}" nvcc HINTS $ENV{CUDA_HOME} PATHS /usr/local/cuda PATH_SUFFIXES bin NO_CACHE)
   endif()
-  find_file(ZO2_CUDART NAMES libcudart.so.13 PATHS ${cuda_wheel}/lib NO_DEFAULT_PATH NO_CACHE)
-  if(NOT EXISTS ${ZO2_TORCH_DIR}/lib/libtorch_cuda.so OR NOT ZO2_CUDART)
+  if(NOT EXISTS ${ZO2_TORCH_DIR}/lib/libtorch_cuda.so OR NOT TARGET zo2::cudart)
     set(ZO2_CUDA_OFF_BECAUSE "the torch wheel in ${ZO2_TORCH_DIR} is not one for CUDA 13")
   elseif(NOT ZO2_NVCC)
     set(ZO2_CUDA_OFF_BECAUSE "there is no nvcc; scripts/setup.sh installs one")
   else()
-    file(STRINGS ${cuda_wheel}/include/cuda.h version REGEX "^#define CUDA_VERSION ")
+    file(STRINGS ${zo2_cuda_wheel}/include/cuda.h version REGEX "^#define CUDA_VERSION ")
     string(REGEX REPLACE ".* ([0-9]+)0([0-9])0$" "\\1.\\2" version "${version}")  # 13000 is 13.0
     execute_process(COMMAND ${ZO2_NVCC} --version OUTPUT_VARIABLE nvcc_says ERROR_QUIET)
     if(nvcc_says MATCHES "release ${version},")
@@ -60,13 +58,7 @@ if(ZO2_HAVE_CUDA)
   set(CMAKE_CUDA_STANDARD_REQUIRED ON)
   set(CMAKE_CUDA_RUNTIME_LIBRARY None)
 
-  add_library(zo2_cudart SHARED IMPORTED)
-  set_target_properties(zo2_cudart PROPERTIES IMPORTED_LOCATION ${ZO2_CUDART})
-  target_include_directories(zo2_cudart SYSTEM INTERFACE ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES})
-  add_library(zo2::cudart ALIAS zo2_cudart)
-
-  add_library(zo2_cublaslt SHARED IMPORTED)
-  set_target_properties(zo2_cublaslt PROPERTIES IMPORTED_LOCATION ${cuda_wheel}/lib/libcublasLt.so.13)
+  target_include_directories(zo2::cudart SYSTEM INTERFACE ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES})
 endif()
 
 # LIBTORCH files see LibTorch's headers, as in zo2_layer. LibTorch's CUDA kernels are loaded at run time, by dlopen: they
@@ -86,11 +78,11 @@ function(zo2_add_cuda layer)
     target_sources(zo2_${layer} PRIVATE $<TARGET_OBJECTS:zo2_${layer}_${part}>)
   endforeach()
   target_compile_definitions(zo2_${layer} PUBLIC ZO2_HAVE_CUDA)
-  target_link_libraries(zo2_${layer} PUBLIC zo2::nvtx zo2::cudart zo2_cublaslt
-    $<LINK_ONLY:${ZO2_TORCH_DIR}/lib/libc10_cuda.so>)
+  target_link_libraries(zo2_${layer} PUBLIC $<BUILD_INTERFACE:zo2::nvtx> zo2::cudart
+    $<LINK_ONLY:zo2::cublaslt> $<LINK_ONLY:zo2::c10_cuda>)
 endfunction()
 
-find_path(ZO2_NVTX_INCLUDE nvtx3/nvToolsExt.h PATHS ${cuda_wheel}/include ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES}
+find_path(ZO2_NVTX_INCLUDE nvtx3/nvToolsExt.h PATHS ${zo2_cuda_wheel}/include ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES}
   NO_DEFAULT_PATH NO_CACHE)
 add_library(zo2_nvtx INTERFACE)
 if(ZO2_NVTX_INCLUDE)

@@ -9,8 +9,6 @@ find_package(OpenSSL REQUIRED COMPONENTS Crypto)
 find_package(ZLIB REQUIRED)
 find_package(zstd REQUIRED)
 
-# LibTorch without find_package(Torch): the wheel's own configuration asks for CUDA targets that CUDA 13 no longer
-# has, and the CPU engine needs only libtorch_cpu and libc10.
 if(NOT ZO2_TORCH_DIR)
   find_program(ZO2_PYTHON NAMES python3 REQUIRED)
   execute_process(COMMAND ${ZO2_PYTHON} -c "import importlib.util as u; print(u.find_spec('torch').submodule_search_locations[0])"
@@ -20,9 +18,4 @@ endif()
 if(NOT EXISTS ${ZO2_TORCH_DIR}/lib/libtorch_cpu.so)
   message(FATAL_ERROR "LibTorch not found in '${ZO2_TORCH_DIR}': run scripts/setup.sh, or pass -DZO2_TORCH_DIR=.../site-packages/torch")
 endif()
-add_library(zo2_libtorch INTERFACE)
-target_include_directories(zo2_libtorch SYSTEM INTERFACE ${ZO2_TORCH_DIR}/include)
-target_link_libraries(zo2_libtorch INTERFACE ${ZO2_TORCH_DIR}/lib/libtorch_cpu.so ${ZO2_TORCH_DIR}/lib/libc10.so)
-# The wheel brings headers of another fmt, without its library; private to the files that include LibTorch.
-target_compile_definitions(zo2_libtorch INTERFACE FMT_HEADER_ONLY=1)
-add_library(zo2::libtorch ALIAS zo2_libtorch)
+include(LibTorch)

@@ -1,11 +1,13 @@
 # Compiler flags that every target shares, and the helper that declares a layer.
 
-# Results must not depend on the compiler's taste: products and sums are fused only where the source says fma.
-set(flags -Wall -Wextra -ffp-contract=off -fno-math-errno -fno-trapping-math)
+# Results must not depend on the compiler's taste: products and sums are fused only where the source says fma. Programs
+# that use the installed library get these flags too: the linker keeps one copy of an inline function, from either.
+set(numeric_flags -ffp-contract=off -fno-math-errno -fno-trapping-math)
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   # AVX2, FMA and F16C are the floor (every x86 server since 2013); AVX-512 code is chosen at run time.
-  list(APPEND flags -mavx2 -mfma -mf16c)
+  list(APPEND numeric_flags -mavx2 -mfma -mf16c)
 endif()
+set(flags -Wall -Wextra ${numeric_flags})
 add_compile_options("$<$<COMPILE_LANGUAGE:CXX>:${flags}>")
 # The host half of a .cu file has the same flags: the linker keeps one copy of an inline function, from either.
 list(JOIN flags "," host_flags)
@@ -36,7 +38,10 @@ function(zo2_layer name)
   list(TRANSFORM arg_LIBTORCH PREPEND ${CMAKE_SOURCE_DIR}/src/${name}/)
   list(REMOVE_ITEM sources ${arg_LIBTORCH} "")
   add_library(zo2_${name} STATIC ${sources})
-  target_include_directories(zo2_${name} PUBLIC ${CMAKE_SOURCE_DIR}/src)
+  target_include_directories(zo2_${name} PUBLIC $<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}/src>
+    $<INSTALL_INTERFACE:include/zo2>)
+  target_compile_features(zo2_${name} PUBLIC cxx_std_20)
+  target_compile_options(zo2_${name} INTERFACE "$<INSTALL_INTERFACE:$<$<COMPILE_LANGUAGE:CXX>:${numeric_flags}>>")
   target_link_libraries(zo2_${name} PUBLIC ${arg_USES})
   if(arg_LIBTORCH)
     add_library(zo2_${name}_libtorch OBJECT ${arg_LIBTORCH})

@@ -1,11 +1,9 @@
 // zo2 eval: accuracy over candidates, and losses, of a prepared task.
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
-#include <cstdio>
 #include <filesystem>
 #include <memory>
 
@@ -14,6 +12,7 @@
 #include "base/sha256.h"
 #include "cli/commands.h"
 #include "cli/evaluator.h"
+#include "cli/live_line.h"
 #include "task/evaluation.h"
 
 namespace zo2 {
@@ -29,17 +28,6 @@ struct EvalOptions {
   int64_t batch = 16;
   bool json = false;
 };
-
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
-
-// The live line on a terminal: sequences done, rate, time left.
-void show_progress(int64_t done, int64_t sequences, Clock::time_point start) {
-  if (::isatty(STDERR_FILENO) != 1) return;
-  const double rate = static_cast<double>(done) / seconds_since(start);
-  fmt::print(stderr, "\r{}/{} sequences  {:.0f} a second  {:.0f} s left   {}", done, sequences, rate,
-             static_cast<double>(sequences - done) / rate, done == sequences ? "\n" : "");
-  std::fflush(stderr);
-}
 
 // A JSON line an example.
 std::string predictions_of(const TokenFile& file, std::span<const SequenceScore> scores) {
@@ -90,10 +78,11 @@ void eval(const EvalOptions& options) {
   Evaluator evaluator(options.evaluator, source, std::min(options.batch, file.sequences()), file.longest());
 
   const auto start = Clock::now();
+  LiveLine line("sequences");
   const auto scores = score_file(
       file, options.batch, [&](const Batch& batch) { return evaluator.evaluate(batch); },
-      [&](int64_t done) { show_progress(done, file.sequences(), start); });
-  const double seconds = seconds_since(start);
+      [&](int64_t done) { line.show(done, file.sequences()); });
+  const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
   const SplitEvaluation found = summarise(task.kind, file, scores);
 
   Json result{{"task", task.name},

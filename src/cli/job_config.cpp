@@ -1,6 +1,7 @@
 #include "cli/job_config.h"
 
 #include "base/error.h"
+#include "base/sha256.h"
 #include "experiment/config_schema.h"
 #include "task/task_batches.h"
 
@@ -13,17 +14,19 @@ T get(const Json& config, std::string_view key) {
 }
 
 // What must be equal for a step log to go on, beside what its header has anyway: all keys that decide the numbers, but
-// not how long to train, unless the schedule depends on it. Ablations of the engine are named only where they are on,
-// so that logs from before there were such keys go on.
-std::string resume_identity(const Json& config, const Json& task) {
-  Json kept = Json::object();
-  if (!task.is_null()) kept["task.train"] = task.at("splits").at("train").at("tokens_sha256");
+// not how long to train, unless the schedule depends on it. Weights and data are named by what they are (the header's
+// base hash, `data`), not by where they lie, so that a run goes on and can be shared wherever they are. Ablations of
+// the engine are named only where they are on, so that logs from before there were such keys go on.
+std::string resume_identity(const Json& config, Json data) {
+  Json kept = std::move(data);
   const bool linear = get<std::string>(config, "train.schedule") == "linear";
   for (const KeySpec& spec : config_schema()) {
     const bool length = spec.key == "train.steps" || spec.key == "train.warmup" || spec.key == "train.eval_every" ||
-                        spec.key == "train.select" || spec.key == "train.snapshot_every" ||
-                        spec.key == "engine.threads";
+                        spec.key == "train.select" || spec.key == "train.stop_within" ||
+                        spec.key == "train.snapshot_every" || spec.key == "engine.threads";
     if (!spec.numerics || (length && !(linear && spec.key == "train.steps"))) continue;
+    if (spec.key == "model.path" || spec.key == "data.path") continue;
+    if (spec.key == "model.name" && !config_at(config, "model.path").is_null()) continue;
     // zo2 and resident are one program: a run may go on as the other.
     if (spec.key == "method.name") continue;
     const bool ablation = spec.key == "engine.head" || spec.key == "engine.noise_buffer";
@@ -54,7 +57,7 @@ TrainData task_data(const Json& config, const ModelConfig& model) {
   ZO2_CHECK(objective == Objective::lm || task.kind == TaskKind::candidates, UsageError,
             "task {} has no candidates: set train.objective: lm", task.name);
   TrainData data;
-  data.task = task.manifest;
+  data.identity = {{"data.sha256", task.manifest.at("splits").at("train").at("tokens_sha256")}};
   data.training = objective == Objective::lm ? right_sequences(train, batch, passes, seed)
                                              : candidate_examples(train, batch, passes, seed);
   const auto evaluation = [&](const char* split) {
@@ -130,7 +133,43 @@ TrainData data_from_config(const Json& config, const ModelConfig& model) {
   ZO2_CHECK(path.is_string(), UsageError, "data.kind tokens needs data.path, a file of JSON lines");
   data.training = shuffled_sequences(read_sequences(path.get<std::string>()), batch,
                                      get<int>(config, "method.micro_batches"), seed);
+  data.identity["data.sha256"] = sha256_hex_of_file(path.get<std::string>());
   return data;
+}
+
+ExecutorSettings executor_settings_from_config(const Json& config) {
+  ExecutorSettings settings;
+  settings.eps = static_cast<float>(get<double>(config, "method.eps"));
+  settings.weight_decay = get<double>(config, "method.weight_decay");
+  settings.noise = parse_distribution(get<std::string>(config, "method.noise"));
+  settings.rounding =
+      get<std::string>(config, "method.rounding") == "stochastic" ? Rounding::stochastic : Rounding::nearest;
+  settings.threads = get<int>(config, "engine.threads");
+  const auto host = get<std::string>(config, "engine.host");
+  settings.host = host == "staged"     ? HostMemory::staged
+                  : host == "pageable" ? HostMemory::pageable
+                                       : HostMemory::registered;
+  return settings;
+}
+
+Json config_of_log(const StepLogHeader& header, const std::filesystem::path& log) {
+  Json config = default_config();
+  try {
+    const Json logged = Json::parse(header.config);
+    for (const KeySpec& spec : config_schema()) {
+      const auto found = logged.find(spec.key);
+      if (found != logged.end()) config_set(config, spec.key, *found);
+    }
+    // A log of a program of its own may say nothing here: its header's fields are what counts.
+    config_set(config, "engine.dtype", dtype_name(header.dtype));
+    config_set(config, "method.perturbations", header.pairs);
+    config_set(config, "method.writeback_every", header.writeback_every);
+    config_set(config, "method.rounding", header.rounding);
+    config_set(config, "method.noise", header.noise);
+  } catch (const Json::exception& error) {
+    throw UsageError(fmt::format("{}: its configuration is not one of `zo2 train`: {}", log.string(), error.what()));
+  }
+  return config;
 }
 
 TrainJob job_from_config(const Json& config) {
@@ -143,20 +182,11 @@ TrainJob job_from_config(const Json& config) {
   job.device = parse_device(get<std::string>(config, "engine.device"));
   job.plan = plan_settings_from_config(config);
   job.gpu_memory_bytes = gpu_memory_from_config(config);
-  job.executor.eps = static_cast<float>(get<double>(config, "method.eps"));
-  job.executor.weight_decay = get<double>(config, "method.weight_decay");
-  job.executor.noise = parse_distribution(get<std::string>(config, "method.noise"));
-  job.executor.rounding =
-      get<std::string>(config, "method.rounding") == "stochastic" ? Rounding::stochastic : Rounding::nearest;
-  job.executor.threads = get<int>(config, "engine.threads");
+  job.executor = executor_settings_from_config(config);
   if (get<std::string>(config, "engine.host_weights") == "aliased") job.host_weights = HostWeightsKind::aliased;
   const auto traced = get<int64_t>(config, "engine.trace");
   const auto warmup = std::min(get<int64_t>(config, "train.warmup"), get<int64_t>(config, "train.steps"));
   job.executor.trace = {std::max<int64_t>(0, warmup - traced), traced};
-  const auto host = get<std::string>(config, "engine.host");
-  job.executor.host = host == "staged"     ? HostMemory::staged
-                      : host == "pageable" ? HostMemory::pageable
-                                           : HostMemory::registered;
   job.trainer.steps = get<int64_t>(config, "train.steps");
   job.trainer.learning_rate = {get<double>(config, "method.lr"), get<std::string>(config, "train.schedule") == "linear",
                                job.trainer.steps};
@@ -169,7 +199,7 @@ TrainJob job_from_config(const Json& config) {
   job.select_best = get<std::string>(config, "train.select") == "dev_loss";
   job.eval_every = get<int64_t>(config, "train.eval_every");
   job.snapshot_every = get<int64_t>(config, "train.snapshot_every");
-  job.log_config = resume_identity(config, data.task);
+  job.log_config = resume_identity(config, std::move(data.identity));
   return job;
 }
 

@@ -25,9 +25,16 @@ struct TrainData {
   std::unique_ptr<BatchSource> training;
   std::unique_ptr<EvaluationSet> evaluation;
   std::unique_ptr<EvaluationSet> test;
-  Json task;  // its manifest
+  Json identity = Json::object();  // what a step log names the data by
 };
 TrainData data_from_config(const Json& config, const ModelConfig& model);
+
+// How passes run and entries fold, but for the steps to trace and rounded_noise, which follows from the plan's scheme.
+ExecutorSettings executor_settings_from_config(const Json& config);
+
+// The configuration that a step log of `zo2 train` tells of: the keys that decide the numbers; the others have their
+// defaults. Where weights and data lay is not in it. Throws UsageError when the log is of another program.
+Json config_of_log(const StepLogHeader& header, const std::filesystem::path& log);
 
 // A job ready to run, without a folder.
 TrainJob job_from_config(const Json& config);

@@ -1,9 +1,29 @@
 #include "cli/model_source.h"
 
+#include <fstream>
+#include <iterator>
+
 #include "base/error.h"
+#include "base/json.h"
 #include "store/load_weights.h"
+#include "store/save_weights.h"
 
 namespace zo2 {
+namespace {
+
+// What tokenizers of transformers read, and its defaults of generation.
+constexpr const char* kCopiedFiles[] = {
+    "tokenizer.json",          "tokenizer_config.json", "vocab.json", "merges.txt", "added_tokens.json",
+    "special_tokens_map.json", "generation_config.json"};
+
+void copy_file_atomically(const std::filesystem::path& from, const std::filesystem::path& to) {
+  std::ifstream stream(from, std::ios::binary);
+  const std::string text{std::istreambuf_iterator<char>(stream), {}};
+  ZO2_CHECK(stream, IoError, "cannot read {}", from.string());
+  write_file_atomically(to, text);
+}
+
+}  // namespace
 
 void ModelSource::fill(HostWeights& weights, uint64_t seed) const {
   if (checkpoint) {
@@ -22,6 +42,15 @@ ModelSource open_model(const std::string& model) {
     source.config = model_by_name(model);
   }
   return source;
+}
+
+void save_model(const std::filesystem::path& folder, const HostWeights& weights, const ModelSource& source) {
+  save_weights(folder, weights, to_hugging_face_json(source.config, weights.dtype()));
+  if (!source.checkpoint) return;
+  for (const char* name : kCopiedFiles) {
+    const std::filesystem::path file = source.checkpoint->path() / name;
+    if (std::filesystem::is_regular_file(file)) copy_file_atomically(file, folder / name);
+  }
 }
 
 }  // namespace zo2

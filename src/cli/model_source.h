@@ -22,4 +22,8 @@ struct ModelSource {
 // `model` is a folder with config.json and safetensors, or a name such as opt-125m. Throws UsageError or IoError.
 ModelSource open_model(const std::string& model);
 
+// Writes weights of the source's model as a folder that transformers loads: safetensors, config.json, and the tokenizer
+// of the source's checkpoint, if it has one. Throws as save_weights does.
+void save_model(const std::filesystem::path& folder, const HostWeights& weights, const ModelSource& source);
+
 }  // namespace zo2

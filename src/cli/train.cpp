@@ -18,7 +18,8 @@
 #include "cli/step_sample.h"
 #include "experiment/config_schema.h"
 #include "experiment/record.h"
-#include "store/save_weights.h"
+#include "optimizer/run_folder.h"
+#include "store/checkpoint_writer.h"
 
 namespace zo2 {
 namespace {
@@ -130,6 +131,11 @@ void train(const TrainOptions& options) {
   if (!options.eval_data.empty()) job.evaluation = evaluation_of(read_sequences(options.eval_data));
   StepMemory step_memory(job.device == Device::cuda);
   const bool recorded = !options.out.empty();
+  const std::filesystem::path folder = options.out;
+  ZO2_CHECK(!recorded || options.save.empty() ||
+                std::filesystem::weakly_canonical(options.save) != std::filesystem::weakly_canonical(folder),
+            UsageError, "--save {}: that is --out; weights need a folder of their own", options.save);
+  if (!options.save.empty()) check_free_of_weights(options.save);
   const bool traced = job.executor.trace.count > 0;
   ZO2_CHECK(recorded || !traced, UsageError, "--trace writes trace.json into the folder of --out, which is not given");
   if (recorded) {
@@ -143,6 +149,8 @@ void train(const TrainOptions& options) {
   TrainObserver observer;
   observer.on_start = [&](int64_t next_step) {
     if (next_step > 0) spdlog::info("resuming at step {}", next_step);
+    // Not before: a run of another configuration keeps what it has.
+    if (recorded) write_file_atomically(folder / kRunConfigFile, Json{{"config", config}}.dump(2) + "\n");
     if (recorded) samples.emplace(options.out, next_step);
   };
   observer.on_step = [&](const StepResult& result) {
@@ -155,11 +163,17 @@ void train(const TrainOptions& options) {
     spdlog::info("evaluation after step {}: {}", step, describe(found));
     if (samples) samples->write(to_sample(step, found));
   };
-  const TrainReport report = run_train_job(job, observer, [&](const HostWeights& weights) {
-    if (!options.save.empty()) {
-      save_weights(options.save, weights, to_hugging_face_json(job.config, weights.dtype()));
-    }
-  });
+  const auto save = [&](const HostWeights& weights) {
+    if (!options.save.empty()) save_model(options.save, weights, model_from_config(config));
+  };
+  TrainReport report;
+  try {
+    report = run_train_job(job, observer, save);
+  } catch (const IoError& error) {
+    if (!job.folder || !samples) throw;  // nothing has begun
+    throw IoError(fmt::format("{}; {} keeps every step that its log has: when there is room, the same command goes on",
+                              error.what(), options.out));
+  }
   Json result{{"steps", job.trainer.steps},
               {"first_step", report.first_step},
               {"initial_weights", report.initial_weights},
@@ -167,10 +181,13 @@ void train(const TrainOptions& options) {
               {"arena_bytes", report.memory.peak_bytes},
               {"arena_planned_bytes", report.memory.planned_bytes},
               {"config", config}};
-  if (job.select_best) result["selected_weights"] = report.selected_weights;
+  if (job.select_best) {
+    result["selected_step"] = report.selected_step;
+    result["selected_weights"] = report.selected_weights;
+  }
   add_test_metrics(report, result["metrics"]);
   if (!report.trace.empty()) {
-    write_trace(std::filesystem::path(options.out) / kTraceFile, report.trace);
+    write_trace(folder / kTraceFile, report.trace);
   } else if (traced) {
     spdlog::warn("no {}: {}", kTraceFile,
                  job.method == MethodKind::mezo
@@ -179,7 +196,7 @@ void train(const TrainOptions& options) {
                                    job.executor.trace.first + job.executor.trace.count - 1));
   }
   if (recorded) {
-    write_file_atomically(std::filesystem::path(options.out) / "result.json", result.dump(2) + "\n");
+    write_file_atomically(folder / kRunResultFile, result.dump(2) + "\n");
   }
   if (options.json) {
     fmt::print("{}\n", result.dump(2));
@@ -199,7 +216,7 @@ void add_train(CLI::App& app, int& /*exit_code*/) {
   command->add_option("--model", options->model, "A Hugging Face folder, or a name such as opt-125m (random weights)")
       ->required();
   command->add_option("--out", options->out,
-                      "Folder for the step log, snapshots, samples.jsonl, trace.json and result.json");
+                      "Folder for config.json, the step log, snapshots, samples.jsonl, trace.json and result.json");
   command->add_option("--save", options->save,
                       "Folder for the weights that the run ends with, as a Hugging Face checkpoint");
   command->add_option("--task", options->task,

@@ -16,16 +16,27 @@ StepLogWriter open_log(const std::filesystem::path& folder, const StepLogHeader&
   std::error_code error;
   std::filesystem::create_directories(folder, error);
   ZO2_CHECK(!error, IoError, "cannot create {}: {}", folder.string(), error.message());
-  const std::filesystem::path path = folder / "step.log";
+  const std::filesystem::path path = folder / kStepLogFile;
   return std::filesystem::exists(path) ? StepLogWriter::open(path, header) : StepLogWriter::create(path, header);
 }
 
 }  // namespace
 
+std::optional<BestEvaluation> read_best(const std::filesystem::path& folder) {
+  const std::filesystem::path path = folder / kBestFile;
+  if (!std::filesystem::exists(path)) return std::nullopt;
+  const Json json = read_json(path);
+  try {
+    return BestEvaluation{json.at("step").get<int64_t>(), number_from_json(json.at("loss"))};
+  } catch (const Json::exception& error) {
+    throw UsageError(fmt::format("{}: {}", path.string(), error.what()));
+  }
+}
+
 RunFolder::RunFolder(std::filesystem::path folder, const StepLogHeader& header, const std::vector<CommitRule>& commits,
                      const ExecutorSettings& settings, HostWeights& weights)
     : folder_(std::move(folder)), log_(open_log(folder_, header)) {
-  StepLog log = read_step_log(folder_ / "step.log");
+  StepLog log = read_step_log(folder_ / kStepLogFile);
   next_step_ = log.next_step();
   // A step whose pairs are not all there is run again.
   log_.truncate_to(next_step_);
@@ -45,15 +56,8 @@ RunFolder::RunFolder(std::filesystem::path folder, const StepLogHeader& header, 
 }
 
 std::optional<BestEvaluation> RunFolder::best() const {
-  const std::filesystem::path path = folder_ / kBestFile;
-  if (!std::filesystem::exists(path)) return std::nullopt;
-  const Json json = read_json(path);
-  try {
-    const BestEvaluation best{json.at("step").get<int64_t>(), number_from_json(json.at("loss"))};
-    return best.step <= next_step_ ? std::optional(best) : std::nullopt;
-  } catch (const Json::exception& error) {
-    throw UsageError(fmt::format("{}: {}", path.string(), error.what()));
-  }
+  const std::optional<BestEvaluation> best = read_best(folder_);
+  return best && best->step <= next_step_ ? best : std::nullopt;
 }
 
 void RunFolder::write_best(const BestEvaluation& best) {

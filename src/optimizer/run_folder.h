@@ -1,8 +1,10 @@
 // A training run on disk: the step log and snapshots, and how a killed run goes on.
 //
+//   RUN/config.json          {"config"}: what `zo2 train` ran, written before the first step (cli/train.cpp)
 //   RUN/step.log             every step (store/step_log.h); the base weights and this log are the whole state
 //   RUN/best.json            {"step", "loss"}: the best evaluation, where the run selects its weights by one
 //   RUN/snapshot-00000040/   committed bases at a step boundary (store/snapshot.h)
+//   RUN/result.json          what came of it, with hashes of the weights; written last (cli/train.cpp)
 #pragma once
 
 #include <filesystem>
@@ -16,11 +18,18 @@
 
 namespace zo2 {
 
+inline constexpr const char* kStepLogFile = "step.log";
+inline constexpr const char* kRunConfigFile = "config.json";
+inline constexpr const char* kRunResultFile = "result.json";
+
 // The evaluation with the lowest loss so far.
 struct BestEvaluation {
   int64_t step = 0;  // the first step that the weights have not seen; 0: there was none
   double loss = std::numeric_limits<double>::infinity();
 };
+
+// RUN/best.json; nullopt when there is none. Throws UsageError when it cannot be used.
+std::optional<BestEvaluation> read_best(const std::filesystem::path& folder);
 
 class RunFolder {
  public:

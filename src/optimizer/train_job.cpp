@@ -173,8 +173,8 @@ class Job {
       copy_weights(*best_weights_, *weights_);
     } else {  // evaluated before this start: made again from the log
       job_.fill(*weights_);
-      replay_commits(*weights_, plan_.commits, job_.executor, entries_, plan_.settings.pairs, 0, best_.step);
-      fold(*weights_, best_.step);
+      replay_weights(job_.device, *weights_, plan_.commits, job_.executor, entries_, plan_.settings.pairs, 0,
+                     best_.step);
     }
     report_.selected_weights = weights_hash(*weights_);
   }

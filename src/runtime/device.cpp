@@ -38,6 +38,16 @@ std::unique_ptr<Executor> make_executor(Device device, const Plan& plan, HostWei
   return make_cpu_executor(plan, weights, settings);
 }
 
+void replay_weights(Device device, HostWeights& weights, const std::vector<CommitRule>& commits,
+                    const ExecutorSettings& settings, std::span<const LogEntry> entries, int pairs, int64_t from,
+                    int64_t to, const ReplayProgress& progress) {
+#ifdef ZO2_HAVE_CUDA
+  if (device == Device::cuda) return replay_on_cuda(weights, commits, settings, entries, pairs, from, to, progress);
+#endif
+  ZO2_ASSERT(device == Device::cpu);
+  replay_on_cpu(weights, commits, settings, entries, pairs, from, to, progress);
+}
+
 AttentionWorkspace measured_attention(Device device, DType dtype, int threads) {
 #ifdef ZO2_HAVE_CUDA
   if (device == Device::cuda) return measured_cuda_attention(dtype);

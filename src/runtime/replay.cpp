@@ -1,6 +1,7 @@
 #include "runtime/replay.h"
 
 #include <algorithm>
+#include <mutex>
 
 #include "base/error.h"
 #include "runtime/cpu/visit.h"
@@ -43,9 +44,14 @@ void fold(HostWeights& weights, const FoldRules& rules, const Job& job, std::spa
 }  // namespace
 
 void replay_commits(HostWeights& weights, const std::vector<CommitRule>& commits, const ExecutorSettings& settings,
-                    std::span<const LogEntry> entries, int pairs, int64_t from, int64_t to) {
+                    std::span<const LogEntry> entries, int pairs, int64_t from, int64_t to,
+                    const ReplayProgress& progress) {
   const FoldRules rules{&weights.table(), weights.dtype(), &settings};
   const std::vector<Job> jobs = jobs_of(weights);
+  int64_t all = 0;
+  for (const Job& job : jobs) all += job.count;
+  std::mutex mutex;
+  int64_t done = 0;
   parallel_for(hardware_threads(), static_cast<int64_t>(jobs.size()), [&](int64_t i) {
     const CommitRule& rule = commits[jobs[i].weight];
     int64_t folded = rule.folded_steps(from);
@@ -54,6 +60,10 @@ void replay_commits(HostWeights& weights, const std::vector<CommitRule>& commits
       fold(weights, rules, jobs[i], entries, pairs, folded, step);
       folded = std::max(folded, step);
     }
+    if (!progress) return;
+    const std::lock_guard lock(mutex);
+    done += jobs[i].count;
+    progress(done, all);
   });
 }
 
@@ -64,6 +74,13 @@ void fold_pending(HostWeights& weights, const std::vector<CommitRule>& commits, 
   parallel_for(hardware_threads(), static_cast<int64_t>(jobs.size()), [&](int64_t i) {
     fold(weights, rules, jobs[i], entries, pairs, commits[jobs[i].weight].folded_steps(step), step);
   });
+}
+
+void replay_on_cpu(HostWeights& weights, const std::vector<CommitRule>& commits, const ExecutorSettings& settings,
+                   std::span<const LogEntry> entries, int pairs, int64_t from, int64_t to,
+                   const ReplayProgress& progress) {
+  replay_commits(weights, commits, settings, entries, pairs, from, to, progress);
+  fold_pending(weights, commits, settings, entries, pairs, to);
 }
 
 }  // namespace zo2

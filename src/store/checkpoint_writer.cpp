@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "store/safetensors.h"
 
 namespace zo2 {
 namespace {
@@ -126,15 +127,20 @@ void write_safetensors(const fs::path& file, const std::vector<TensorSpec>& spec
   write_aside(file, specs, all, producer).put_in_place();
 }
 
+void check_free_of_weights(const fs::path& folder) {
+  std::error_code ignored;
+  for (const char* name : {kSingleFile, kIndexFile}) {
+    ZO2_CHECK(!fs::exists(folder / name, ignored), UsageError,
+              "{} exists: choose another folder, or remove the weights there", (folder / name).string());
+  }
+}
+
 void write_checkpoint(const fs::path& folder, const std::vector<TensorSpec>& specs, const TensorProducer& producer,
                       const Json& config, int64_t max_shard_bytes) {
-  const fs::path single = folder / "model.safetensors";
-  const fs::path index = folder / "model.safetensors.index.json";
+  check_free_of_weights(folder);
+  const fs::path single = folder / kSingleFile;
+  const fs::path index = folder / kIndexFile;
   std::error_code error;
-  for (const fs::path& entry : {single, index}) {
-    ZO2_CHECK(!fs::exists(entry, error), UsageError, "{} exists: choose another folder, or remove the weights there",
-              entry.string());
-  }
   std::set<std::string> names;
   for (const TensorSpec& spec : specs) ZO2_ASSERT(names.insert(spec.name).second);
   fs::create_directories(folder, error);

@@ -38,10 +38,13 @@ void write_safetensors(const std::filesystem::path& file, const std::vector<Tens
 
 inline constexpr int64_t kDefaultShardBytes = 5'000'000'000;
 
+// Throws UsageError when the folder holds weights already: mixing two checkpoints would go unnoticed. What takes long
+// asks before it begins.
+void check_free_of_weights(const std::filesystem::path& folder);
+
 // Creates the folder when absent and writes config.json (unless config is null) and model.safetensors, or, beyond
 // max_shard_bytes of tensors, model-0000i-of-0000n.safetensors and model.safetensors.index.json. A tensor larger than
-// max_shard_bytes has a shard of its own. Throws UsageError when the folder already holds weights: mixing two
-// checkpoints would go unnoticed.
+// max_shard_bytes has a shard of its own. Throws as check_free_of_weights does.
 void write_checkpoint(const std::filesystem::path& folder, const std::vector<TensorSpec>& specs,
                       const TensorProducer& producer, const Json& config, int64_t max_shard_bytes = kDefaultShardBytes);
 

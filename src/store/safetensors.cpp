@@ -14,9 +14,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kSingleName = "model.safetensors";
-constexpr const char* kIndexName = "model.safetensors.index.json";
-
 struct Tensor {
   TensorView view;         // its dtype means nothing when unsupported
   std::string dtype_text;  // as the file says
@@ -36,12 +33,12 @@ fs::path find_entry_file(const fs::path& given) {
   std::error_code ignored;
   ZO2_CHECK(fs::exists(given, ignored), UsageError, "no checkpoint at {}: no such file or folder", given.string());
   if (!fs::is_directory(given, ignored)) return given;
-  for (const char* name : {kSingleName, kIndexName}) {
+  for (const char* name : {kSingleFile, kIndexFile}) {
     if (fs::exists(given / name, ignored)) return given / name;
   }
   const bool pickled =
       fs::exists(given / "pytorch_model.bin", ignored) || fs::exists(given / "pytorch_model.bin.index.json", ignored);
-  throw UsageError(fmt::format("{} holds neither {} nor {}{}", given.string(), kSingleName, kIndexName,
+  throw UsageError(fmt::format("{} holds neither {} nor {}{}", given.string(), kSingleFile, kIndexFile,
                                pickled ? ": convert it first, python scripts/convert_checkpoint.py DIR OUT" : ""));
 }
 

@@ -19,6 +19,10 @@
 
 namespace zo2 {
 
+// A checkpoint's folder has one of them.
+inline constexpr const char* kSingleFile = "model.safetensors";
+inline constexpr const char* kIndexFile = "model.safetensors.index.json";
+
 // A tensor inside a mapped file. Row-major, little-endian, of any alignment; valid while a Checkpoint that it came
 // from, or a copy of one, lives.
 struct TensorView {

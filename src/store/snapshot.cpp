@@ -155,8 +155,9 @@ SnapshotInfo write_snapshot(const fs::path& run, int64_t next_step, const HostWe
   return info;
 }
 
-std::optional<SnapshotInfo> newest_snapshot(const fs::path& run) {
+std::optional<SnapshotInfo> newest_snapshot(const fs::path& run, int64_t last_step) {
   for (const Found& found : list(run)) {
+    if (found.step > last_step) continue;
     if (auto info = usable(found)) return info;
   }
   return std::nullopt;

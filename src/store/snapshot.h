@@ -10,6 +10,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <limits>
 #include <optional>
 #include <string>
 
@@ -30,8 +31,10 @@ struct SnapshotInfo {
 // writable) and then leaves no snapshot of this step that was not there before.
 SnapshotInfo write_snapshot(const std::filesystem::path& run, int64_t next_step, const HostWeights& weights);
 
-// The one with the largest next_step; unfinished and unreadable ones are passed over. None when the folder is absent.
-std::optional<SnapshotInfo> newest_snapshot(const std::filesystem::path& run);
+// The one with the largest next_step up to `last_step`; unfinished and unreadable ones are passed over. None when the
+// folder is absent.
+std::optional<SnapshotInfo> newest_snapshot(const std::filesystem::path& run,
+                                            int64_t last_step = std::numeric_limits<int64_t>::max());
 
 // Throws UsageError when the snapshot is of another table or dtype, or its weights do not have its hash.
 void load_snapshot(const SnapshotInfo& snapshot, HostWeights& weights);

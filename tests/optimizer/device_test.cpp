@@ -5,7 +5,6 @@
 
 #include "base/error.h"
 #include "optimizer/testing.h"
-#include "runtime/replay.h"
 
 #ifdef ZO2_HAVE_CUDA
 #include "runtime/cuda/resources.h"
@@ -21,7 +20,7 @@ using testing::tiny_job;
 using testing::tiny_model;
 using testing::Trace;
 
-TEST(Device, TheCpuReplaysTheLogToTheSameWeights) {
+TEST(Device, BothDevicesReplayTheLogToTheSameWeights) {
   for (DType dtype : {DType::f32, DType::f16, DType::bf16}) {
     for (Rounding rounding : {Rounding::nearest, Rounding::stochastic}) {
       for (int pairs : {1, 3}) {
@@ -39,11 +38,12 @@ TEST(Device, TheCpuReplaysTheLogToTheSameWeights) {
         settings.batch = job.data->batch_size();
         settings.seq = job.data->longest();
         const Plan plan = make_plan(job.config, settings, measured_attention(Device::cpu, dtype, 1));
-        HostWeights weights(plan.table, dtype);
-        job.fill(weights);
-        replay_commits(weights, plan.commits, job.executor, trace.entries, pairs, 0, 40);
-        fold_pending(weights, plan.commits, job.executor, trace.entries, pairs, 40);
-        EXPECT_EQ(weights_hash(weights), trace.report.final_weights);
+        for (Device device : {Device::cpu, test_device()}) {
+          HostWeights weights(plan.table, dtype);
+          job.fill(weights);
+          replay_weights(device, weights, plan.commits, job.executor, trace.entries, pairs, 0, 40);
+          EXPECT_EQ(weights_hash(weights), trace.report.final_weights) << device_name(device);
+        }
         EXPECT_NE(trace.report.initial_weights, trace.report.final_weights);
       }
     }

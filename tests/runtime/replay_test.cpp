@@ -1,6 +1,7 @@
 // replay_commits and fold_pending against visits made one after another.
 #include "runtime/replay.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "program/testing.h"
@@ -80,6 +81,18 @@ constexpr Case kCases[] = {{DType::f16, Rounding::nearest, 1, 1},
                            {DType::f16, Rounding::stochastic, 4, 1},
                            {DType::bf16, Rounding::stochastic, 3, 2},
                            {DType::f32, Rounding::nearest, 4, 1}};
+
+TEST(Replay, TellsOfEveryElementThatIsDone) {
+  HostWeights weights(replay_table(), DType::f32);
+  std::vector<int64_t> heard;
+  replay_commits(weights, rules_with(2), {}, entries_of(0, 5, 1), 1, 0, 5, [&](int64_t done, int64_t all) {
+    EXPECT_EQ(all, weights.table().count());
+    heard.push_back(done);
+  });
+  ASSERT_EQ(heard.size(), 5u);  // the matrix is two jobs
+  EXPECT_TRUE(std::is_sorted(heard.begin(), heard.end()));
+  EXPECT_EQ(heard.back(), weights.table().count());
+}
 
 TEST(Replay, ReachesTheBasesOfTheRunInOneGoOrInPieces) {
   constexpr int64_t kSteps = 19;

@@ -61,6 +61,14 @@ TEST_F(Snapshots, TheNewestIsFoundByItsStep) {
   expect_newest(100'000'000);
 }
 
+TEST_F(Snapshots, TheNewestUpToAStepIsFound) {
+  for (int64_t step : {5, 20, 30}) write(step);
+  EXPECT_EQ(newest_snapshot(run_, 29)->next_step, 20);
+  EXPECT_EQ(newest_snapshot(run_, 20)->next_step, 20);
+  EXPECT_EQ(newest_snapshot(run_, 19)->next_step, 5);
+  EXPECT_FALSE(newest_snapshot(run_, 4).has_value());
+}
+
 TEST_F(Snapshots, UnfinishedAndUnreadableOnesArePassedOver) {
   write(5);
   fs::copy(run_ / "snapshot-00000005", run_ / "snapshot-00000009.tmp", fs::copy_options::recursive);
