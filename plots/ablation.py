@@ -9,8 +9,9 @@ import textwrap
 from plots import bars, style, text
 from plots.records import OBSERVATION, NothingToDraw
 
-# Sizes and seeds are no ablations: throughput.py and memory_table.py show sizes.
-NOT_ABLATED = OBSERVATION | {"model.name", "model.path", "data.seed", "data.path", "method.noise_seed"}
+# Sizes, seeds and other systems are no ablations: throughput.py and memory_table.py show sizes.
+NOT_ABLATED = OBSERVATION | {"model.name", "model.path", "data.seed", "data.path", "method.noise_seed",
+                             "method.command", "method.marker"}
 # In every title, or of no effect on what is shown.
 NOT_TOLD_APART = {"model.name", "model.path", "engine.dtype", "data.batch", "data.seq", "engine.host_weights"}
 BAR_INCHES = 0.17

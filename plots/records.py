@@ -16,8 +16,8 @@ UNITS = {"MB": 1e6, "GB": 1e9, "MiB": 2.0**20, "GiB": 2.0**30}
 
 # Keys that say how long and how closely a cell is looked at, not what it does: cells that differ in these alone are
 # the same for a figure.
-OBSERVATION = {"train.steps", "train.warmup", "train.eval_every", "train.snapshot_every", "engine.trace",
-               "engine.hardware", "engine.threads"}
+OBSERVATION = {"train.steps", "train.warmup", "train.eval_every", "train.snapshot_every", "train.stop_within",
+               "engine.trace", "engine.hardware", "engine.threads"}
 
 # What the program does unless it is asked for something else, where that is no matter of model, data or budget. Figures
 # of the system leave other cells to the ablations.

@@ -20,6 +20,7 @@
 #include "experiment/manifest.h"
 #include "experiment/process.h"
 #include "experiment/record.h"
+#include "experiment/repeat_result.h"
 
 namespace zo2 {
 namespace {
@@ -100,6 +101,7 @@ void shorten(CellRequest& request, const TraceWindow& steps, bool traced) {
   config_set(config, "train.steps", end);
   config_set(config, "train.eval_every", 0);
   config_set(config, "train.select", "last");
+  config_set(config, "train.stop_within", 0.0);
   config_set(config, "train.snapshot_every", 0);
   // Traced steps are the last ones of the warm-up.
   config_set(config, "train.warmup",
@@ -204,7 +206,7 @@ int profile(const ProfileArguments& arguments) {
   ZO2_CHECK(!error, IoError, "cannot create {}: {}", folder.string(), error.message());
   const Profiling profiling =
       plan_profiling(tool, program, folder, arguments, fmt::format("{}:{}", steps.first, steps.first + steps.count));
-  for (const fs::path& old : {profiling.file, folder / "result.json"}) fs::remove(old, error);
+  for (const fs::path& old : {profiling.file, folder / kReportedFile}) fs::remove(old, error);
   write_file_atomically(folder / "config.json", to_json(cell.request).dump(2) + "\n");
 
   const std::string line = quoted(profiling.command);

@@ -105,7 +105,8 @@ def test_the_range_lies_around_the_steps_and_the_run_ends_with_them(zo2, manifes
     out = tmp_path / "out"
     environment, _ = standin("nsys", out / "profile.nsys-rep")
     environment |= {"NVTX_INJECTION64_PATH": str(RECORDER), "ZO2_NVTX_RECORD": str(tmp_path / "ranges")}
-    zo2("profile", manifest, "opt-125m-zo2-slots3", "--steps", "2:4", "--out", out, env=environment)
+    zo2("profile", manifest, "opt-125m-zo2-slots3", "--steps", "2:4", "--out", out, "-S", "train.steps=8",
+        "-S", "train.stop_within=0.5", env=environment)
     lines = [line.split("\t") for line in (tmp_path / "ranges").read_text().splitlines()]
     times = {(name, int(payload)): (int(begin), int(end)) for domain, name, payload, _, closed, begin, end in lines
              if domain == "zo2" and name in ("step", "capture") and closed == "closed"}
@@ -115,6 +116,7 @@ def test_the_range_lies_around_the_steps_and_the_run_ends_with_them(zo2, manifes
     assert times["step", 3][1] <= end
     config = json.loads((out / "config.json").read_text())["config"]
     assert config["train"]["steps"] == 4 and config["train"]["eval_every"] == 0
+    assert config["train"]["stop_within"] == 0, "nothing ends it before the steps"
     assert config["engine"]["slots"] == 3, "all else is the cell's"
 
 
@@ -169,7 +171,7 @@ def test_a_cell_that_selects_and_tests_runs_its_steps_only(zo2, manifest, withou
     zo2("profile", manifest, "opt-125m-zo2-slots3", "--steps", "0:2", "--out", out, env=without_nsight)
     samples = [json.loads(line) for line in (out / "samples.jsonl").read_text().splitlines()]
     assert [sample["kind"] for sample in samples] == ["step", "step"], "no evaluations"
-    assert "accuracy" not in (out / "result.json").read_text(), "no test"
+    assert "accuracy" not in (out / "reported.json").read_text(), "no test"
 
 
 @pytest.mark.parametrize("arguments, message", [
@@ -179,7 +181,7 @@ def test_a_cell_that_selects_and_tests_runs_its_steps_only(zo2, manifest, withou
     (["opt-125m-zo2-slots3", "--tool", "perf"], "nsys"),
     (["opt-125m-mezo-slots3", "-S", "method.name=mezo", "--tool", "trace"], "method mezo runs no program"),
     (["opt-125m-zo2-slots3", "-S", "engine.project=true"], "is a forecast"),
-    (["opt-125m-external-slots3", "-S", "method.name=external", "-S", "method.command=true"], "runs another program")])
+    (["opt-125m-external-slots3", "-S", "method.name=external", "-S", 'method.command=["true"]'], "another program")])
 def test_bad_usage_is_refused(zo2, manifest, tmp_path, arguments, message):
     done = zo2("profile", manifest, *arguments, "--out", tmp_path / "out", code=2)
     assert message in done.stderr
