@@ -6,6 +6,8 @@ find_package(nlohmann_json REQUIRED)
 find_package(yaml-cpp REQUIRED)
 find_package(CLI11 REQUIRED)
 find_package(OpenSSL REQUIRED COMPONENTS Crypto)
+find_package(ZLIB REQUIRED)
+find_package(zstd REQUIRED)
 
 if(NOT ZO2_TORCH_DIR)
   find_program(ZO2_PYTHON NAMES python3 REQUIRED)

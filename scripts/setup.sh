@@ -25,7 +25,7 @@ say() { echo "setup: $*" >&2; }
 fail() { say "$*"; exit 1; }
 
 packages=(g++ git ca-certificates python3 python3-venv ccache libfmt-dev libyaml-cpp-dev libcli11-dev
-  nlohmann-json3-dev libspdlog-dev libssl-dev libgtest-dev libbenchmark-dev)
+  nlohmann-json3-dev libspdlog-dev libssl-dev zlib1g-dev libzstd-dev libgtest-dev libbenchmark-dev)
 dev=no
 if [[ "${1:-}" == --dev ]]; then
   dev=yes

@@ -84,6 +84,7 @@ struct NvmlLibrary {
   int (*processes)(Handle, unsigned int*, ProcessInfo*) =
       find<int(Handle, unsigned int*, ProcessInfo*)>("nvmlDeviceGetComputeRunningProcesses_v3");
   SelectedNumberOf* clock_mhz = find<SelectedNumberOf>("nvmlDeviceGetClockInfo");
+  SelectedNumberOf* clock_max_mhz = find<SelectedNumberOf>("nvmlDeviceGetMaxClockInfo");
   SelectedNumberOf* temperature_c = find<SelectedNumberOf>("nvmlDeviceGetTemperature");
   NumberOf* power_mw = find<NumberOf>("nvmlDeviceGetPowerUsage");
   NumberOf* power_limit_mw = find<NumberOf>("nvmlDeviceGetEnforcedPowerLimit");
@@ -175,6 +176,8 @@ std::optional<std::vector<GpuProcess>> NvmlDevice::compute_processes() const {
 }
 
 std::optional<int> NvmlDevice::sm_clock_mhz() const { return number(library_->clock_mhz, handle_, kSmClock); }
+
+std::optional<int> NvmlDevice::sm_clock_max_mhz() const { return number(library_->clock_max_mhz, handle_, kSmClock); }
 
 std::optional<int> NvmlDevice::memory_clock_mhz() const { return number(library_->clock_mhz, handle_, kMemoryClock); }
 

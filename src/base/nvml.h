@@ -45,6 +45,7 @@ class NvmlDevice {
   std::optional<std::vector<GpuProcess>> compute_processes() const;
 
   std::optional<int> sm_clock_mhz() const;
+  std::optional<int> sm_clock_max_mhz() const;  // the highest that this GPU can be asked for
   std::optional<int> memory_clock_mhz() const;
   std::optional<int> temperature_c() const;
   std::optional<double> power_w() const;        // drawn by the whole board

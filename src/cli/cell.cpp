@@ -12,22 +12,15 @@
 #include "cli/projection.h"
 #include "cli/step_memory.h"
 #include "cli/step_sample.h"
+#include "cli/step_window.h"
 #include "experiment/config_schema.h"
-#include "experiment/environment.h"
 #include "experiment/record.h"
+#include "experiment/repeat_result.h"
 #include "experiment/runner.h"
+#include "experiment/timed_window.h"
 
 namespace zo2 {
 namespace {
-
-double quantile(std::vector<double> values, double q) {
-  if (values.empty()) return std::nan("");
-  std::sort(values.begin(), values.end());
-  const double position = q * static_cast<double>(values.size() - 1);
-  const auto below = static_cast<size_t>(position);
-  const size_t above = std::min(below + 1, values.size() - 1);
-  return values[below] + (position - static_cast<double>(below)) * (values[above] - values[below]);
-}
 
 void add_plan_metrics(const Plan& plan, Json& metrics, Json& chosen) {
   const Traffic traffic = traffic_per_step(plan);
@@ -38,41 +31,6 @@ void add_plan_metrics(const Plan& plan, Json& metrics, Json& chosen) {
   metrics["upload_bytes_per_step"] = traffic.upload_bytes;
   metrics["download_bytes_per_step"] = traffic.download_bytes;
   chosen["tile_bytes"] = plan.widest_tile_bytes();
-}
-
-// Speed of the window after warm-up, which is a whole number of write-back periods.
-// `tokens` are those of each sample's batches, without padding.
-void add_speed_metrics(const Json& config, const std::vector<StepSample>& samples, const std::vector<int64_t>& tokens,
-                       Json& metrics) {
-  const auto steps = static_cast<int64_t>(samples.size());
-  const auto period = config_at(config, "method.writeback_every").get<int64_t>();
-  const int64_t asked = std::max<int64_t>(0, steps - config_at(config, "train.warmup").get<int64_t>());
-  const int64_t window = asked / period * period;
-  if (window == 0) return;
-  std::vector<double> times;
-  double window_ms = 0;
-  int64_t window_tokens = 0;
-  for (size_t i = 0; i < samples.size(); ++i) {
-    if (samples[i].step < samples.back().step + 1 - window) continue;
-    times.push_back(samples[i].step_ms);
-    window_ms += samples[i].step_ms;
-    window_tokens += tokens[i];
-  }
-  const double rate = static_cast<double>(window_tokens) / window_ms * 1e3;
-  metrics["window_steps"] = window;
-  metrics["tokens_per_s"] = rate;
-  metrics["forward_tokens_per_s"] = rate * 2 * config_at(config, "method.perturbations").get<double>();
-  metrics["step_ms_mean"] = window_ms / static_cast<double>(window);
-  metrics["step_ms_p50"] = quantile(times, 0.5);
-  metrics["step_ms_p90"] = quantile(times, 0.9);
-  double last_half = 0;
-  int64_t counted = 0;
-  for (size_t i = 0; i < samples.size(); ++i) {
-    if (2 * samples[i].step < steps) continue;
-    last_half += static_cast<double>(tokens[i]) / samples[i].step_ms * 1e3;
-    ++counted;
-  }
-  metrics["tokens_per_s_paper"] = last_half / static_cast<double>(counted);
 }
 
 void add_loss_metrics(const std::vector<StepSample>& samples, Json& metrics) {
@@ -107,13 +65,8 @@ void add_trace_metrics(const std::filesystem::path& folder, const TrainReport& r
 }
 
 Json projected_result(const CellRequest& request) {
-  const auto name = config_at(request.config, "engine.hardware").get<std::string>();
-  const Hardware hardware = read_hardware(experiments_folder() / "hardware" / (name + ".yaml"));
-  const ModelConfig model = model_from_config(request.config).config;
-  PlanSettings settings = plan_settings_from_config(request.config);
-  if (config_at(request.config, "method.name") == "resident") settings.budget.bytes = ArenaBudget::kAll;
-  ZO2_CHECK(config_at(request.config, "method.name") != "mezo", UsageError, "method mezo has no plan to project from");
-  const Plan plan = plan_for_device(model, settings, gpu_memory_from_config(request.config), hardware);
+  const Hardware hardware = hardware_by_name(config_at(request.config, "engine.hardware").get<std::string>());
+  const Plan plan = plan_from_config(request.config, &hardware);
   const Json projection = project(plan, hardware);
   Json result = make_result(State::projected, request.config_hash);
   for (const char* key : {"parameters", "arena_bytes", "host_bytes", "tokens_per_s", "nvml_projected_bytes"}) {
@@ -124,19 +77,26 @@ Json projected_result(const CellRequest& request) {
   return result;
 }
 
-Json trained_result(const std::filesystem::path& folder, const CellRequest& request) {
+Json trained_result(const std::filesystem::path& folder, const CellRequest& request, const TraceWindow& capture) {
   Json result = make_result(State::ok, request.config_hash);
   Json& metrics = result["metrics"];
   SampleWriter writer(folder);
   std::vector<StepSample> samples;
   std::vector<int64_t> tokens;
   TrainJob job = job_from_config(request.config);
+  StoppingRule stopping_rule(config_at(request.config, "train.stop_within").get<double>(),
+                             config_at(request.config, "train.warmup").get<int64_t>(),
+                             config_at(request.config, "method.writeback_every").get<int64_t>());
+  job.trainer.stop_before = [&](int64_t step) { return stopping_rule.stop_before(step); };
+  job.capture = capture;
+  if (capture.count > 0) job.test.reset();  // the run is over with these steps
   StepMemory step_memory(job.device == Device::cuda);
   TrainObserver observer;
   observer.on_plan = [&](const Plan& plan) { add_plan_metrics(plan, metrics, result["chosen"]); };
   observer.on_step = [&](const StepResult& step) {
     step_memory.read();
     samples.push_back(to_sample(step));
+    stopping_rule.add(samples.back().step_ms);
     tokens.push_back(step.tokens);
     writer.write(samples.back());
   };
@@ -167,7 +127,7 @@ Json trained_result(const std::filesystem::path& folder, const CellRequest& requ
     result["state"] = state_name(State::diverged);
     result["error"] = error.what();
   }
-  add_speed_metrics(request.config, samples, tokens, metrics);
+  add_speed_metrics(request.config, samples, tokens, result);
   add_loss_metrics(samples, metrics);
   step_memory.add_to(metrics);
   add_trace_metrics(folder, report, metrics);
@@ -175,13 +135,12 @@ Json trained_result(const std::filesystem::path& folder, const CellRequest& requ
   return result;
 }
 
-int run_cell(const std::filesystem::path& folder) {
-  die_with_parent();
+int run_cell(const std::filesystem::path& folder, const TraceWindow& capture) {
   const CellRequest request = read_cell_request(folder);
   Json result;
   try {
     result = config_at(request.config, "engine.project").get<bool>() ? projected_result(request)
-                                                                     : trained_result(folder, request);
+                                                                     : trained_result(folder, request, capture);
   } catch (const OutOfMemoryError& error) {
     result = make_result(State::oom, request.config_hash);
     result["error"] = error.what();
@@ -189,7 +148,7 @@ int run_cell(const std::filesystem::path& folder) {
     result = make_result(State::oom, request.config_hash);
     result["error"] = "an allocation in host memory failed";
   }
-  write_result(folder, result);
+  write_file_atomically(folder / kReportedFile, result.dump(2) + "\n");
   const State state = parse_state(result["state"].get<std::string>());
   if (result.contains("error")) spdlog::error("{}", result["error"].get<std::string>());
   return state == State::ok || state == State::projected ? 0 : 1;
@@ -199,10 +158,14 @@ int run_cell(const std::filesystem::path& folder) {
 
 void add_cell(CLI::App& app, int& exit_code) {
   auto folder = std::make_shared<std::string>();
+  auto capture = std::make_shared<std::string>();
   CLI::App* command = app.add_subcommand("cell", "Run one repeat of an experiment in its folder (`zo2 run` does this)");
   command->group("");  // hidden from help
   command->add_option("folder", *folder)->required();
-  command->callback([folder, &exit_code] { exit_code = run_cell(*folder); });
+  command->add_option("--capture", *capture, "steps FIRST:END under the NVTX range \"capture\" (`zo2 profile`)");
+  command->callback([folder, capture, &exit_code] {
+    exit_code = run_cell(*folder, capture->empty() ? TraceWindow{} : parse_steps(*capture));
+  });
 }
 
 }  // namespace zo2

@@ -43,6 +43,16 @@ void add_gpu_checks(bool driver_loaded, std::vector<Check>& list) {
                         ? fmt::format("{} process{} on it: measure when it is free", others, others == 1 ? "" : "es")
                         : ""});
   }
+  if (const auto most_mhz = gpu->sm_clock_max_mhz()) {
+    // Recorded with each run and never changed here: that takes root, and is felt by everybody on the machine.
+    const std::string smi = "sudo nvidia-smi -i " + gpu->pci_bus_id().value_or("0");
+    list.push_back(
+        {"GPU clocks",
+         fmt::format("up to {} MHz; to hold them while measuring: {} --lock-gpu-clocks=MHZ, and after it: {} "
+                     "--reset-gpu-clocks",
+                     *most_mhz, smi, smi),
+         ""});
+  }
   const auto link = gpu->link();
   const auto best = gpu->link_max();
   if (!link || !best) return;

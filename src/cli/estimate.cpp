@@ -9,7 +9,6 @@
 #include "cli/commands.h"
 #include "cli/model_source.h"
 #include "cli/projection.h"
-#include "experiment/environment.h"
 
 namespace zo2 {
 namespace {
@@ -26,7 +25,7 @@ struct EstimateOptions {
 };
 
 void estimate(EstimateOptions options) {
-  const Hardware hardware = read_hardware(experiments_folder() / "hardware" / (options.hardware + ".yaml"));
+  const Hardware hardware = hardware_by_name(options.hardware);
   options.settings.dtype = parse_dtype(options.dtype);
   options.settings.evaluation = false;
   if (options.tile != "auto") options.settings.tile_bytes = parse_bytes(options.tile);

@@ -15,10 +15,11 @@ T get(const Json& config, std::string_view key) {
 
 // What must be equal for a step log to go on, beside what its header has anyway: all keys that decide the numbers, but
 // not how long to train, unless the schedule depends on it. Weights and data are named by what they are (the header's
-// base hash, `data`), not by where they lie, so that a run goes on and can be shared wherever they are. Ablations of
-// the engine are named only where they are on, so that logs from before there were such keys go on.
-std::string resume_identity(const Json& config, Json data) {
-  Json kept = std::move(data);
+// base hash, data.sha256), not by where they lie, so that a run goes on and can be shared wherever they are. Ablations
+// of the engine are named only where they are on, so that logs from before there were such keys go on.
+std::string resume_identity(const Json& config, const std::string& data_sha256) {
+  Json kept = Json::object();
+  if (!data_sha256.empty()) kept["data.sha256"] = data_sha256;
   const bool linear = get<std::string>(config, "train.schedule") == "linear";
   for (const KeySpec& spec : config_schema()) {
     const bool length = spec.key == "train.steps" || spec.key == "train.warmup" || spec.key == "train.eval_every" ||
@@ -36,30 +37,38 @@ std::string resume_identity(const Json& config, Json data) {
   return kept.dump();
 }
 
-// Trains on split train, evaluates on dev, and ends with eval, where the task has them.
-// Returns what the log names its data by.
-Json set_task(const Json& config, TrainJob& job) {
+Objective objective_of(const Json& config) {
+  const auto name = get<std::string>(config, "train.objective");
+  return name == "candidates" ? Objective::candidates : name == "error_rate" ? Objective::error_rate : Objective::lm;
+}
+
+TrainData task_data(const Json& config, const ModelConfig& model) {
   const Json& path = config_at(config, "data.path");
   ZO2_CHECK(path.is_string(), UsageError,
             "data.kind task needs data.path, a folder that scripts/prepare_task.py wrote");
   const Task task = open_task(path.get<std::string>());
-  ZO2_CHECK(task.vocab_size <= job.config.vocab_size, UsageError,
+  ZO2_CHECK(task.vocab_size <= model.vocab_size, UsageError,
             "task {} has a vocabulary of {} tokens, model {} of {}: prepare the task with the model's tokenizer",
-            task.name, task.vocab_size, job.config.name, job.config.vocab_size);
+            task.name, task.vocab_size, model.name, model.vocab_size);
   const TokenFile& train = task.split("train").file;
   const auto seed = get<uint64_t>(config, "data.seed");
-  const Objective objective = job.plan.objective;
+  const auto batch = get<int64_t>(config, "data.batch");
+  const auto passes = get<int>(config, "method.micro_batches");
+  const Objective objective = objective_of(config);
   ZO2_CHECK(objective == Objective::lm || task.kind == TaskKind::candidates, UsageError,
             "task {} has no candidates: set train.objective: lm", task.name);
-  job.data = objective == Objective::lm ? right_sequences(train, job.plan.batch, job.trainer.micro_batches, seed)
-                                        : candidate_examples(train, job.plan.batch, job.trainer.micro_batches, seed);
+  TrainData data;
+  data.sha256 = task.manifest.at("splits").at("train").at("tokens_sha256").get<std::string>();
+  data.training = objective == Objective::lm ? right_sequences(train, batch, passes, seed)
+                                             : candidate_examples(train, batch, passes, seed);
   const auto evaluation = [&](const char* split) {
     const auto found = task.splits.find(split);
-    return found == task.splits.end() ? nullptr : evaluation_of(task, found->second, objective, job.data->batch_size());
+    return found == task.splits.end() ? nullptr
+                                      : evaluation_of(task, found->second, objective, data.training->batch_size());
   };
-  if (get<int64_t>(config, "train.eval_every") > 0) job.evaluation = evaluation("dev");
-  job.test = evaluation("eval");
-  return {{"data.sha256", task.manifest.at("splits").at("train").at("tokens_sha256")}};
+  if (get<int64_t>(config, "train.eval_every") > 0) data.evaluation = evaluation("dev");
+  data.test = evaluation("eval");
+  return data;
 }
 
 }  // namespace
@@ -89,6 +98,7 @@ PlanSettings plan_settings_from_config(const Json& config) {
   settings.seq = get<int64_t>(config, "data.seq");
   settings.pairs = get<int>(config, "method.perturbations");
   settings.evaluation = false;
+  settings.objective = objective_of(config);
   const Json& tile = config_at(config, "engine.tile");
   settings.tile_bytes = tile.is_string() ? 0 : tile.get<int64_t>();
   const auto granularity = get<std::string>(config, "engine.granularity");
@@ -108,6 +118,24 @@ PlanSettings plan_settings_from_config(const Json& config) {
 int64_t gpu_memory_from_config(const Json& config) {
   const Json& memory = config_at(config, "engine.gpu_memory");
   return memory.is_string() ? 0 : memory.get<int64_t>();
+}
+
+TrainData data_from_config(const Json& config, const ModelConfig& model) {
+  const auto kind = get<std::string>(config, "data.kind");
+  if (kind == "task") return task_data(config, model);
+  const auto batch = get<int64_t>(config, "data.batch");
+  const auto seed = get<uint64_t>(config, "data.seed");
+  TrainData data;
+  if (kind == "random_tokens") {
+    data.training = random_tokens(model.vocab_size, batch, get<int64_t>(config, "data.seq"), seed);
+    return data;
+  }
+  const Json& path = config_at(config, "data.path");
+  ZO2_CHECK(path.is_string(), UsageError, "data.kind tokens needs data.path, a file of JSON lines");
+  data.training = shuffled_sequences(read_sequences(path.get<std::string>()), batch,
+                                     get<int>(config, "method.micro_batches"), seed);
+  data.sha256 = sha256_hex_of_file(path.get<std::string>());
+  return data;
 }
 
 ExecutorSettings executor_settings_from_config(const Json& config) {
@@ -165,27 +193,14 @@ TrainJob job_from_config(const Json& config) {
                                job.trainer.steps};
   job.trainer.micro_batches = get<int>(config, "method.micro_batches");
   job.trainer.noise_seed = seed;
-  Json data = Json::object();
-  const auto objective = get<std::string>(config, "train.objective");
-  job.plan.objective = objective == "candidates"   ? Objective::candidates
-                       : objective == "error_rate" ? Objective::error_rate
-                                                   : Objective::lm;
-  const auto data_seed = get<uint64_t>(config, "data.seed");
-  if (get<std::string>(config, "data.kind") == "random_tokens") {
-    job.data = random_tokens(job.config.vocab_size, job.plan.batch, job.plan.seq, data_seed);
-  } else if (get<std::string>(config, "data.kind") == "task") {
-    data = set_task(config, job);
-  } else {
-    const Json& path = config_at(config, "data.path");
-    ZO2_CHECK(path.is_string(), UsageError, "data.kind tokens needs data.path, a file of JSON lines");
-    job.data = shuffled_sequences(read_sequences(path.get<std::string>()), job.plan.batch, job.trainer.micro_batches,
-                                  data_seed);
-    data["data.sha256"] = sha256_hex_of_file(path.get<std::string>());
-  }
+  TrainData data = data_from_config(config, job.config);
+  job.data = std::move(data.training);
+  job.evaluation = std::move(data.evaluation);
+  job.test = std::move(data.test);
   job.select_best = get<std::string>(config, "train.select") == "dev_loss";
   job.eval_every = get<int64_t>(config, "train.eval_every");
   job.snapshot_every = get<int64_t>(config, "train.snapshot_every");
-  job.log_config = resume_identity(config, std::move(data));
+  job.log_config = resume_identity(config, data.sha256);
   return job;
 }
 

@@ -26,6 +26,16 @@ ExecutorSettings executor_settings_from_config(const Json& config);
 // defaults. Where weights and data lay is not in it. Throws UsageError when the log is of another program.
 Json config_of_log(const StepLogHeader& header, const std::filesystem::path& log);
 
+// What the data section describes. A task is trained on its split train, evaluated on dev where train.eval_every asks
+// for it, and ends with eval, where it has them.
+struct TrainData {
+  std::unique_ptr<BatchSource> training;
+  std::unique_ptr<EvaluationSet> evaluation;
+  std::unique_ptr<EvaluationSet> test;
+  std::string sha256;  // of the training sequences' file; empty where tokens are drawn
+};
+TrainData data_from_config(const Json& config, const ModelConfig& model);
+
 // A job ready to run, without a folder.
 TrainJob job_from_config(const Json& config);
 

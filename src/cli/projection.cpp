@@ -2,7 +2,9 @@
 
 #include "base/bytes.h"
 #include "base/error.h"
-#include "program/forecast.h"
+#include "cli/job_config.h"
+#include "experiment/config_schema.h"
+#include "experiment/environment.h"
 
 namespace zo2 {
 
@@ -20,11 +22,35 @@ Plan plan_for_device(const ModelConfig& config, PlanSettings settings, int64_t g
   return make_plan(config, settings);
 }
 
+Plan plan_from_config(const Json& config, const Hardware* hardware, bool scheduled) {
+  const Json& method = config_at(config, "method.name");
+  ZO2_CHECK(method != "mezo", UsageError, "method mezo has no plan to project from");
+  const ModelConfig model = model_from_config(config).config;
+  PlanSettings settings = plan_settings_from_config(config);
+  settings.scheduled = scheduled;
+  const TrainData data = data_from_config(config, model);
+  fit_to_data(settings, *data.training, data.evaluation.get(), data.test.get());
+  if (method == "resident") settings.budget.bytes = ArenaBudget::kAll;
+  const int64_t bound = method == "resident" ? 0 : gpu_memory_from_config(config);
+  if (hardware != nullptr) return plan_for_device(model, settings, bound, *hardware);
+  if (bound > 0) settings.budget.bytes = bound;
+  return make_plan(model, settings);
+}
+
+Hardware hardware_by_name(const std::string& name) {
+  return read_hardware(experiments_folder() / "hardware" / (name + ".yaml"));
+}
+
+Forecast forecast_plan(const Plan& plan, const Hardware& hardware) {
+  const PlannedPass& pass = *plan.training;
+  return forecast(pass.program, pass.schedule, plan.commits, hardware,
+                  static_cast<int>(plan.settings.writeback_every) + 2);
+}
+
 Json project(const Plan& plan, const Hardware& hardware) {
   const PlannedPass& pass = *plan.training;
   const Traffic traffic = traffic_per_step(plan);
-  const Forecast speed = forecast(pass.program, pass.schedule, plan.commits, hardware,
-                                  static_cast<int>(plan.settings.writeback_every) + 2);
+  const Forecast speed = forecast_plan(plan, hardware);
   return {{"model", plan.config.name},
           {"parameters", plan.table.count()},
           {"arena_bytes", plan.layout.arena_bytes},

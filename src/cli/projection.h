@@ -3,6 +3,7 @@
 
 #include "base/json.h"
 #include "model/plan.h"
+#include "program/forecast.h"
 #include "program/hardware.h"
 
 namespace zo2 {
@@ -10,6 +11,16 @@ namespace zo2 {
 // Plans the model for a bound on device memory as NVML counts it, less the idle reading; 0: the smallest arena.
 Plan plan_for_device(const ModelConfig& config, PlanSettings settings, int64_t gpu_memory_bytes,
                      const Hardware& hardware);
+
+// The plan of a cell on that machine; nullptr: on a CPU, where gpu_memory bounds the arena. Throws UsageError for
+// method mezo, which has none, and for what cannot be planned. `scheduled` as in PlanSettings.
+Plan plan_from_config(const Json& config, const Hardware* hardware, bool scheduled = true);
+
+// experiments/hardware/NAME.yaml
+Hardware hardware_by_name(const std::string& name);
+
+// How long a step of the plan takes.
+Forecast forecast_plan(const Plan& plan, const Hardware& hardware);
 
 // {"model", "parameters", "arena_bytes", "tile_bytes", "slots", "resident_bytes", "host_bytes",
 //  "upload_bytes_per_step", "download_bytes_per_step", "step_ms", "tokens_per_s", "nvml_projected_bytes",

@@ -6,8 +6,11 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <memory>
+#include <optional>
 
 #include "cli/commands.h"
+#include "cli/manifest_options.h"
+#include "cli/selection_options.h"
 
 namespace zo2 {
 namespace {
@@ -16,6 +19,10 @@ struct RunArguments {
   std::string manifest;
   std::string out;
   ManifestOptions options;
+  std::string shard = "1/1";
+  RunOptions run;
+  std::optional<int> repeats;
+  std::optional<double> timeout_s;
   bool json = false;
 };
 
@@ -39,8 +46,13 @@ std::string summary_text(const RunSummary& summary, const std::string& out) {
 }
 
 int run(const RunArguments& arguments) {
-  const Experiment experiment = load_experiment(arguments.manifest, arguments.options);
-  const RunSummary summary = run_experiment(experiment, {.out = arguments.out, .child = {}});
+  Experiment experiment = load_experiment(arguments.manifest, arguments.options);
+  if (arguments.repeats) experiment.manifest.repeats = *arguments.repeats;
+  if (arguments.timeout_s) experiment.manifest.timeout_s = *arguments.timeout_s;
+  RunOptions options = arguments.run;
+  options.out = arguments.out;
+  options.selection.shard = parse_shard(arguments.shard);
+  const RunSummary summary = run_experiment(experiment, options);
   const std::string text =
       arguments.json ? summary_json(summary, arguments.out).dump(2) + "\n" : summary_text(summary, arguments.out);
   fmt::print("{}", text);
@@ -52,11 +64,28 @@ int run(const RunArguments& arguments) {
 void add_run(CLI::App& app, int& exit_code) {
   auto arguments = std::make_shared<RunArguments>();
   CLI::App* command = app.add_subcommand("run", "Run the cells of a manifest and record each");
-  command->add_option("manifest", arguments->manifest, "YAML file, e.g. experiments/quick.yaml")->required();
-  command->add_option("--out", arguments->out, "folder for the records; finished repeats in it are reused")->required();
-  command->add_option("--variant", arguments->options.variant, "a variant that the manifest names, e.g. small");
-  command->add_option("-S,--set", arguments->options.overrides, "key=value, over everything; may be given often")
-      ->allow_extra_args(false);
+  add_manifest_options(*command, arguments->manifest, arguments->options);
+  command
+      ->add_option("--out", arguments->out,
+                   "folder for the records; what is in it already is reused, and interrupted repeats run again")
+      ->required();
+  add_selection_options(*command, arguments->run.selection);
+  command->add_option("--shard", arguments->shard,
+                      "i/n: the i-th of n parts of the repeats; several shards may share one --out at the same time");
+  command->add_option("--repeats", arguments->repeats, "repeats of each cell, over the manifest's")
+      ->check(CLI::Range(1, 10000));
+  command->add_option("--timeout", arguments->timeout_s, "seconds that a repeat may take, over the manifest's; 0: any")
+      ->check(CLI::Range(0.0, 1e7));
+  command
+      ->add_option("--gpu-wait", arguments->run.gpu_wait_s,
+                   "most seconds that a GPU gets before each repeat to become free and cool; default 60")
+      ->check(CLI::Range(0.0, 1e5));
+  command->add_flag("--rerun", arguments->run.rerun,
+                    "run what is finished again; an old record stays until it is replaced");
+  command->add_flag(
+      "--retry-failed", arguments->run.retry_failed,
+      "run again what ended as oom, timeout, crashed, diverged or throttled; otherwise that is its result");
+  command->add_flag("--accept-build", arguments->run.accept_build, "reuse what another build of zo2 has measured");
   command->add_flag("--json", arguments->json, "print the summary as JSON");
   command->footer("Exit code: 0 fine, 2 bad manifest, 3 some cells failed, 130 interrupted.");
   command->callback([arguments, &exit_code] { exit_code = run(*arguments); });

@@ -7,6 +7,7 @@
 #include <map>
 
 #include "base/error.h"
+#include "experiment/comparable.h"
 #include "experiment/config_schema.h"
 
 namespace zo2 {
@@ -45,9 +46,10 @@ struct Outcome {
 
 Outcome compare_runs(const Record& a, const Record& b) {
   for (const Record* record : {&a, &b}) {
-    if (record->state != State::ok) {
+    if (!has_figures(record->state)) {
       return {Verdict::missing, fmt::format("{} is {}", label(*record), state_name(record->state))};
     }
+    if (is_aliased(*record)) return {Verdict::not_comparable, "host weights are aliased"};
   }
   const auto tile_a = a.bytes("tile_bytes");
   const auto tile_b = b.bytes("tile_bytes");
@@ -84,7 +86,16 @@ Outcome compare_runs(const Record& a, const Record& b) {
 
 // Whether `candidate` is further from holding than `current`.
 bool is_worse(const Expectation& expectation, double candidate, double current) {
+  if (std::isnan(candidate) || std::isnan(current)) return std::isnan(candidate);
   return expectation.at_most ? candidate > current : candidate < current;
+}
+
+// Why the record has no figure of the metric that counts; empty when it has one.
+std::string why_not(const Record& record, const std::string& name) {
+  if (!has_figures(record.state)) return std::string(state_name(record.state));
+  const Metric* metric = find_metric(name);
+  if (metric == nullptr || !record.metric(name)) return "the record does not have it";
+  return spoiled(record, *metric);
 }
 
 }  // namespace
@@ -144,21 +155,36 @@ std::vector<ExpectationVerdict> check_expectations(const std::vector<Record>& re
     for (const Record& record : records) {
       if (record.state == State::skipped || !matches(expectation.where, record.request.config)) continue;
       const auto [found, fresh] = by_cell.emplace(record.request.config_hash, verdicts.size());
-      if (fresh) verdicts.push_back({expectation, record.request.slug, Verdict::missing, std::nullopt});
+      if (fresh) verdicts.push_back({expectation, record.request.slug, Verdict::missing, std::nullopt, ""});
       ExpectationVerdict& verdict = verdicts[found->second];
-      const auto value = record.metric(expectation.metric);
-      const bool ran =
-          record.state == State::ok || record.state == State::projected || record.state == State::throttled;
-      if (!value || !ran) continue;
-      // Of several repeats the worst one counts.
-      if (!verdict.value || is_worse(expectation, *value, *verdict.value)) verdict.value = value;
+      const std::string reason = why_not(record, expectation.metric);
+      if (!reason.empty()) {
+        // A figure that was spoiled says more than one that is not there.
+        const bool is_spoiled = has_figures(record.state) && record.metric(expectation.metric);
+        if (!verdict.value && (is_spoiled || verdict.reason.empty())) {
+          verdict.verdict = is_spoiled ? Verdict::not_comparable : Verdict::missing;
+          verdict.reason = reason;
+        }
+        continue;
+      }
+      const double value = *record.metric(expectation.metric);
+      if (!verdict.value || is_worse(expectation, value, *verdict.value)) verdict.value = value;
       const bool holds = (!expectation.at_most || *verdict.value <= *expectation.at_most) &&
                          (!expectation.at_least || *verdict.value >= *expectation.at_least);
       verdict.verdict = holds ? Verdict::pass : Verdict::fail;
+      verdict.reason.clear();
     }
-    if (by_cell.empty()) verdicts.push_back({expectation, "", Verdict::missing, std::nullopt});
+    if (by_cell.empty()) verdicts.push_back({expectation, "", Verdict::missing, std::nullopt, "no such cell has run"});
   }
   return verdicts;
+}
+
+VerdictCounts count_verdicts(const std::vector<EqualityVerdict>& equality,
+                             const std::vector<ExpectationVerdict>& expectations) {
+  VerdictCounts counts;
+  for (const EqualityVerdict& verdict : equality) counts.add(verdict.verdict);
+  for (const ExpectationVerdict& verdict : expectations) counts.add(verdict.verdict);
+  return counts;
 }
 
 }  // namespace zo2

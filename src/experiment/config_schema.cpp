@@ -34,6 +34,9 @@ KeySpec size(std::string_view key, Json value, std::vector<std::string_view> wor
              std::string_view meaning) {
   return {key, ValueKind::bytes, std::move(value), 1, kNoLimit, std::move(words), true, label, meaning};
 }
+KeySpec words(std::string_view key, std::string_view label, std::string_view meaning) {
+  return {key, ValueKind::words, nullptr, 0, 0, {}, true, label, meaning};
+}
 KeySpec not_numeric(KeySpec spec) {
   spec.numerics = false;
   return spec;
@@ -55,8 +58,13 @@ std::vector<KeySpec> make_schema() {
       integer("data.seq", 2048, 1, 1048576, "seq", "tokens a sequence; of a file or a task: its longest one's"),
       integer("data.seed", 42, 0, kNoLimit, "dataseed", "seed of the random tokens or of the order of the data"),
 
-      text("method.name", "zo2", {"zo2", "resident", "mezo"}, "",
-           "zo2: weights in host memory; resident: on the device, same numerics; mezo: the textbook baseline"),
+      text(
+          "method.name", "zo2", {"zo2", "resident", "mezo", "external"}, "",
+          "zo2: weights in host memory; resident: on the device, same numerics; mezo: the textbook baseline; external: "
+          "another program (method.command)"),
+      words("method.command", "",
+            "for method external: the program and its arguments, {model}, {batch}, ... filled in"),
+      text("method.marker", "RESULT ", {}, "", "for method external: what its line of results begins with"),
       real("method.eps", 1e-3, 1e-12, 1, "eps", "size of the perturbation"),
       real("method.lr", 1e-6, 0, 1e3, "lr", "learning rate"),
       real("method.weight_decay", 0.0, 0, 1e3, "wd", "decay of matrices and tables, times lr, each step"),
@@ -67,8 +75,11 @@ std::vector<KeySpec> make_schema() {
       integer("method.writeback_every", 1, 1, 64, "k", "a matrix commits every K-th step"),
       text("method.rounding", "nearest", {"nearest", "stochastic"}, "", "how updated weights round to their dtype"),
 
-      integer("train.steps", 30, 1, 1e12, "steps", "steps, warm-up included"),
+      integer("train.steps", 30, 1, 1e12, "steps", "steps, warm-up included; with train.stop_within the most"),
       integer("train.warmup", 15, 0, 1e12, "warmup", "steps before the timed window"),
+      not_numeric(real("train.stop_within", 0.0, 0, 1, "within",
+                       "for speed, not for equality: end early, at a write-back period, when the mean step time is "
+                       "known within this share of it (95% interval); 0: run all steps")),
       text("train.schedule", "constant", {"constant", "linear"}, "", "learning rate: constant, or linear down to 0"),
       text("train.objective", "lm", {"lm", "candidates", "error_rate"}, "",
            "lm: cross-entropy of the labels; candidates: of the right candidate; error_rate: of the likeliest "
@@ -122,21 +133,6 @@ size_t edit_distance(std::string_view a, std::string_view b) {
 
 std::string_view last_part(std::string_view key) { return key.substr(key.rfind('.') + 1); }
 
-std::string expected(const KeySpec& spec) {
-  const std::string words = fmt::format("{}", fmt::join(spec.words, ", "));
-  const bool open = spec.most >= 1e12;
-  switch (spec.kind) {
-    case ValueKind::boolean: return "true or false";
-    case ValueKind::integer:
-      return open ? fmt::format("an integer of at least {}", spec.least)
-                  : fmt::format("an integer from {} to {}", spec.least, spec.most);
-    case ValueKind::real: return fmt::format("a number from {:g} to {:g}", spec.least, spec.most);
-    case ValueKind::text: return spec.words.empty() ? "text" : "one of " + words;
-    case ValueKind::bytes: return fmt::format("{} or a size such as 16 MiB", words);
-  }
-  return "";
-}
-
 template <typename T>
 std::optional<T> parse_number(std::string_view text) {
   T value{};
@@ -171,6 +167,13 @@ std::optional<Json> convert(const KeySpec& spec, std::string_view text, bool quo
       if (!in_range(static_cast<double>(value))) return std::nullopt;
       return value;
     }
+    case ValueKind::words: {
+      const Json list = Json::parse(text, nullptr, false);
+      const bool fine = list.is_array() && !list.empty() &&
+                        std::ranges::all_of(list, [](const Json& word) { return word.is_string() && word != ""; });
+      if (!fine) return std::nullopt;
+      return list;
+    }
   }
   return std::nullopt;
 }
@@ -180,6 +183,22 @@ std::optional<Json> convert(const KeySpec& spec, std::string_view text, bool quo
 std::span<const KeySpec> config_schema() {
   static const std::vector<KeySpec> schema = make_schema();
   return schema;
+}
+
+std::string expected_values(const KeySpec& spec) {
+  const std::string words = fmt::format("{}", fmt::join(spec.words, ", "));
+  const bool open = spec.most >= 1e12;
+  switch (spec.kind) {
+    case ValueKind::boolean: return "true or false";
+    case ValueKind::integer:
+      return open ? fmt::format("an integer of at least {}", spec.least)
+                  : fmt::format("an integer from {} to {}", spec.least, spec.most);
+    case ValueKind::real: return fmt::format("a number from {:g} to {:g}", spec.least, spec.most);
+    case ValueKind::text: return spec.words.empty() ? "text" : "one of " + words;
+    case ValueKind::bytes: return fmt::format("{} or a size such as 16 MiB", words);
+    case ValueKind::words: return "a list of words";
+  }
+  return "";
 }
 
 const KeySpec* find_key(std::string_view key) {
@@ -236,8 +255,9 @@ Json parse_value(const KeySpec& spec, std::string_view text, bool quoted) {
   }
   if (!value) {
     const std::string near = nearest_word(text, spec.words);
-    throw UsageError(fmt::format("{}: expected {}, found {}{}{}{}", spec.key, expected(spec), quoted ? "\"" : "'", text,
-                                 quoted ? "\"" : "'", near.empty() ? "" : fmt::format("; did you mean '{}'?", near)));
+    throw UsageError(fmt::format("{}: expected {}, found {}{}{}{}", spec.key, expected_values(spec),
+                                 quoted ? "\"" : "'", text, quoted ? "\"" : "'",
+                                 near.empty() ? "" : fmt::format("; did you mean '{}'?", near)));
   }
   return *value;
 }

@@ -14,7 +14,7 @@
 
 namespace zo2 {
 
-enum class ValueKind : uint8_t { boolean, integer, real, text, bytes };
+enum class ValueKind : uint8_t { boolean, integer, real, text, bytes, words };  // words: a list of text
 
 struct KeySpec {
   std::string_view key;  // dotted
@@ -34,6 +34,9 @@ std::span<const KeySpec> config_schema();
 // nullptr when there is no such key.
 const KeySpec* find_key(std::string_view key);
 
+// "an integer from 1 to 64", "one of fp32, fp16, bf16".
+std::string expected_values(const KeySpec& spec);
+
 // The known key (or, without a dot, section) that was probably meant, by the edit distance of its last part; the same
 // name in another section counts, and so does the key's meaning ("learning_rate"). Empty when nothing is near.
 std::string nearest_key(std::string_view key);
@@ -41,8 +44,9 @@ std::string nearest_key(std::string_view key);
 // The candidate with the least edit distance to `word`; empty when none is within half of the word's length.
 std::string nearest_word(std::string_view word, std::span<const std::string_view> candidates);
 
-// Converts and checks one value as written ("1e-3", "16 MiB", "true"); `quoted` says that it stood in quotes, so it is
-// not a number. Returns the JSON that a configuration holds. Throws UsageError with what was expected, without a place.
+// Converts and checks one value as written ("1e-3", "16 MiB", "true"; words as JSON: ["python3", "x.py"]); `quoted`
+// says that it stood in quotes, so it is not a number. Returns the JSON that a configuration holds. Throws UsageError
+// with what was expected, without a place.
 Json parse_value(const KeySpec& spec, std::string_view text, bool quoted = false);
 
 // Every key with its default.

@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "base/sha256.h"
 #include "experiment/process.h"
+#include "experiment/shell_quote.h"
 
 namespace zo2 {
 namespace {
@@ -45,19 +46,13 @@ std::string first_line_of(const std::string& command) {
   return text;
 }
 
-std::string quoted_for_shell(const std::string& text) {
-  std::string quoted = "'";
-  for (const char c : text) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
-  return quoted + "'";
-}
-
 // What scripts/bundle.sh wrote beside the program; else the commit of the source tree that the program lies in,
 // "-dirty" behind it when files differ.
 std::string git_commit(const fs::path& program) {
   std::string commit;
   std::ifstream bundled(program.parent_path().parent_path() / "commit");
   if (std::getline(bundled, commit)) return commit;
-  const std::string git = "git -C " + quoted_for_shell(program.parent_path().string()) + " ";
+  const std::string git = "git -C " + shell_quoted(program.parent_path().string()) + " ";
   commit = first_line_of(git + "cat-file -e HEAD:src/experiment 2>/dev/null && " + git +
                          "describe --always --dirty --abbrev=40 --exclude='*' 2>/dev/null");
   return commit.empty() ? "unknown" : commit;
@@ -102,6 +97,7 @@ Json describe_gpu(const Nvml& nvml) {
   return {{"name", or_null(device->name())},
           {"memory_bytes", memory ? Json(memory->total_bytes) : Json(nullptr)},
           {"driver", or_null(nvml.driver_version())},
+          {"sm_clock_max_mhz", or_null(device->sm_clock_max_mhz())},
           {"power_limit_w", or_null(device->power_limit_w())},
           {"pcie_generation_max", link ? Json(link->generation) : Json(nullptr)},
           {"pcie_width_max", link ? Json(link->width) : Json(nullptr)}};

@@ -9,10 +9,8 @@
 
 namespace zo2 {
 
-// Waits until nobody else holds this GPU; it is held as long as the file that is returned is open, and let go when the
-// process dies, however that happens. The file is zo2-gpu-<UUID>.lock in the folder for temporary files ($TMPDIR, else
-// /tmp) and stays there. `waiting` is called about ten times a second while another holds the GPU; when it returns
-// false, the wait ends with nullopt. Throws IoError when the file cannot be made.
+// Waits until nobody else holds this GPU, as wait_for_lock() does (file_lock.h). The file is zo2-gpu-<UUID>.lock in the
+// folder for temporary files ($TMPDIR, else /tmp) and stays there. Throws IoError when it cannot be made.
 std::optional<File> lock_gpu(const NvmlDevice& device, const std::function<bool()>& waiting);
 
 }  // namespace zo2

@@ -25,6 +25,11 @@ GpuPoll poll_of(const NvmlDevice& device) {
           .clock_event_reasons = device.clock_event_reasons().value_or(0)};
 }
 
+int count_processes(const NvmlDevice& device) {
+  const auto processes = device.compute_processes();
+  return processes ? static_cast<int>(processes->size()) : 0;
+}
+
 // Signals are for the thread that waits for the child: they end its wait at once.
 void leave_signals_to_others() {
   sigset_t all;
@@ -67,9 +72,7 @@ void add_throttling(std::span<const GpuPoll> polls, Json& result) {
 GpuSampler::GpuSampler(const NvmlDevice& device, std::chrono::milliseconds interval) : device_(device) {
   readings_.idle_bytes = device_.used_bytes();
   readings_.idle_power_w = device_.power_w();
-  if (const auto processes = device_.compute_processes()) {
-    readings_.foreign_processes = static_cast<int>(processes->size());
-  }
+  readings_.foreign_processes = count_processes(device_);
   thread_ = std::jthread([this, interval](const std::stop_token& stop) { poll(stop, interval); });
 }
 
@@ -94,6 +97,12 @@ void GpuSampler::poll(const std::stop_token& stop, std::chrono::milliseconds int
 GpuReadings GpuSampler::stop() {
   thread_.request_stop();
   thread_.join();
+  int after = count_processes(device_);
+  for (int i = 0; i < 10 && after > readings_.foreign_processes; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    after = std::min(after, count_processes(device_));
+  }
+  readings_.foreign_processes = std::max(readings_.foreign_processes, after);
   return std::move(readings_);
 }
 
@@ -124,11 +133,19 @@ void add_gpu_readings(const GpuReadings& readings, Json& result) {
   if (!power_w.empty()) metrics["gpu_power_w"] = power_w.value();
 
   add_throttling(second_half, result);
+  result["foreign_gpu_processes"] = readings.foreign_processes;
   if (readings.foreign_processes > 0) {
-    result["warnings"].push_back(
-        fmt::format("the GPU was not free: {} other process{} had a context on it before the start",
-                    readings.foreign_processes, readings.foreign_processes == 1 ? "" : "es"));
+    result["warnings"].push_back(fmt::format(
+        "the GPU was not free: {} other process{} had a context on it before the start or after the end, so "
+        "device memory is not comparable; end {} and use --rerun",
+        readings.foreign_processes, readings.foreign_processes == 1 ? "" : "es",
+        readings.foreign_processes == 1 ? "it" : "them"));
   }
+}
+
+bool was_throttled(const Json& result) {
+  const Json reasons = result.value("throttle_reasons", Json::array());
+  return std::ranges::any_of(reasons, [](const Json& reason) { return reason != "sw_power_cap"; });
 }
 
 }  // namespace zo2

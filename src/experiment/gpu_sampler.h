@@ -28,7 +28,9 @@ struct GpuReadings {
   // Before the child started.
   std::optional<int64_t> idle_bytes{};
   std::optional<double> idle_power_w{};
-  int foreign_processes = 0;  // that had a CUDA context
+  // Most processes with a CUDA context before the start or after the end, when none is the child's. (While it runs its
+  // own cannot be told from others: in a container, pids are other ones than the driver's.)
+  int foreign_processes = 0;
   // While it ran.
   std::optional<int64_t> run_peak_bytes{};
   std::vector<GpuPoll> polls{};  // equally spaced in time
@@ -40,7 +42,8 @@ class GpuSampler {
   // clocks, temperature, power and link, which change slowly, at every tenth.
   explicit GpuSampler(const NvmlDevice& device, std::chrono::milliseconds interval = std::chrono::milliseconds(20));
 
-  // Ends the polling. Call once, when the child has ended.
+  // Ends the polling. Call once, when the child has ended. Takes up to half a second when there are processes on the
+  // GPU: the driver may need a moment to clear away the child's.
   GpuReadings stop();
 
  private:
@@ -52,11 +55,17 @@ class GpuSampler {
 };
 
 // Adds the metrics nvml_idle_bytes, nvml_run_peak_bytes, gpu_* and pcie_link_* (metrics.cpp defines them), the list
-// "throttle_reasons", and warnings about throttling and foreign processes to a result. What was not told is left out.
+// "throttle_reasons", the number "foreign_gpu_processes", and warnings about both to a result. What was not told is
+// left out.
 //
 // Clocks, power and throttling are those of the second half of the child's life, when weights are loaded and the GPU is
 // warm. The clock counts only while the board draws more than it did before the start: an idle GPU lowers its clocks,
 // which would say nothing about the speed of the work.
 void add_gpu_readings(const GpuReadings& readings, Json& result);
+
+// Whether the result's throttle_reasons mean that its speed is not the GPU's: slowed down for heat, or by the hardware.
+// The power limit (sw_power_cap) is not among them: a GPU that computes flat out runs at it, and env.json says what
+// it is.
+bool was_throttled(const Json& result);
 
 }  // namespace zo2

@@ -1,12 +1,16 @@
 #include "experiment/manifest.h"
 
 #include <algorithm>
+#include <array>
 #include <functional>
+#include <ranges>
+#include <set>
 
 #include "base/error.h"
 #include "experiment/config_schema.h"
 #include "experiment/manifest_reader.h"
 #include "experiment/slug.h"
+#include "experiment/timed_window.h"
 #include "model/config.h"
 
 namespace zo2 {
@@ -26,33 +30,60 @@ void merge(ManifestBody& body, const ManifestBody& over) {
       *old = axis;
     }
   }
+  if (over.zip) body.zip = over.zip;
   body.exclude.insert(body.exclude.end(), over.exclude.begin(), over.exclude.end());
   if (over.expect) body.expect = over.expect;
   if (over.repeats) body.repeats = over.repeats;
+  if (over.order) body.order = over.order;
   if (over.timeout_s) body.timeout_s = over.timeout_s;
 }
 
-// The file with what it extends merged below it. `chain` holds the files being read, to find cycles.
-ManifestFile read_with_parents(const std::filesystem::path& path, std::vector<std::filesystem::path>& chain,
-                               Problems& problems) {
-  ManifestFile file = read_manifest_file(path, problems);
-  if (!file.extends) return file;
-  chain.push_back(std::filesystem::weakly_canonical(path));
-  const std::filesystem::path parent_path = (path.parent_path() / *file.extends).lexically_normal();
-  if (std::ranges::find(chain, std::filesystem::weakly_canonical(parent_path)) != chain.end()) {
-    problems.add(file.extends_where, fmt::format("extends: {} leads back to itself", *file.extends));
-    return file;
+// The file and what it extends, the most basic one last. (A parsed node must not be assigned to: that changes the old
+// one.)
+std::vector<ManifestSource> open_with_parents(const std::filesystem::path& path, Problems& problems) {
+  namespace fs = std::filesystem;
+  std::vector<ManifestSource> chain{open_manifest(path, problems)};
+  std::set<fs::path> seen{fs::weakly_canonical(path)};
+  while (chain.back().extends) {
+    const ManifestSource& child = chain.back();
+    const fs::path parent = (fs::path(child.file).parent_path() / *child.extends).lexically_normal();
+    if (!seen.insert(fs::weakly_canonical(parent)).second) {
+      problems.add(child.extends_where, fmt::format("extends: {} leads back to itself", *child.extends));
+      break;
+    }
+    try {
+      chain.push_back(open_manifest(parent, problems));
+    } catch (const IoError& error) {
+      problems.add(child.extends_where, fmt::format("extends: {}", error.what()));
+      break;
+    }
   }
+  return chain;
+}
+
+// The file with what it extends merged below it. Values are read with the variables of `variant`.
+ManifestFile read_with_parents(const std::filesystem::path& path, const std::string& variant, Problems& problems) {
+  const std::vector<ManifestSource> chain = open_with_parents(path, problems);
+  Variables common;
+  std::map<std::string, Variables> of_variants;
+  for (const ManifestSource& source : std::views::reverse(chain)) {
+    for (const auto& [name, text] : source.variables) common[name] = text;
+    for (const auto& [name, variables] : source.variant_variables) {
+      for (const auto& [key, text] : variables) of_variants[name][key] = text;
+    }
+  }
+  const auto variables_in = [&](const std::string& name) {
+    Variables variables = of_variants[name.empty() ? variant : name];
+    variables.insert(common.begin(), common.end());  // keeps those that are there
+    return variables;
+  };
   ManifestFile merged;
-  try {
-    merged = read_with_parents(parent_path, chain, problems);
-  } catch (const IoError& error) {
-    problems.add(file.extends_where, fmt::format("extends: {}", error.what()));
-    return file;
+  for (const ManifestSource& source : std::views::reverse(chain)) {
+    const ManifestFile file = read_manifest(source, variables_in, problems);
+    if (file.name) merged.name = file.name;
+    merge(merged.body, file.body);
+    for (const auto& [name, body] : file.variants) merge(merged.variants[name], body);
   }
-  if (file.name) merged.name = file.name;
-  merge(merged.body, file.body);
-  for (const auto& [name, body] : file.variants) merge(merged.variants[name], body);
   return merged;
 }
 
@@ -71,6 +102,12 @@ class CellChecker {
             {"method.writeback_every", "method.perturbations"},
             fmt::format("method.writeback_every {} x method.perturbations {} is more than 64 pending entries a visit",
                         integer("method.writeback_every"), integer("method.perturbations")));
+    const int64_t least = least_steps_to_stop(integer("train.warmup"), integer("method.writeback_every"));
+    require(config_at(config, "train.stop_within") == 0.0 || integer("train.steps") >= least,
+            {"train.stop_within", "train.steps", "train.warmup", "method.writeback_every"},
+            fmt::format("train.stop_within needs six write-back periods after warm-up to end a run: train.steps {} is "
+                        "less than {}",
+                        integer("train.steps"), least));
     const Json& kind = config_at(config, "data.kind");
     require(kind == "random_tokens" || !config_at(config, "data.path").is_null(), {"data.kind", "data.path"},
             fmt::format("data.kind {} needs data.path", kind.get<std::string>()));
@@ -128,11 +165,12 @@ void each_combination(const std::vector<Axis>& axes, size_t index, const Setting
 
 void refuse_shared_keys(const std::vector<Axis>& axes, Problems& problems) {
   std::map<std::string, std::string> owner;
+  std::set<std::string> told;
   for (const Axis& axis : axes) {
     for (const Settings& choice : axis.choices) {
       for (const auto& [key, setting] : choice) {
         const auto [found, fresh] = owner.emplace(key, axis.name);
-        if (fresh || found->second == axis.name) continue;
+        if (fresh || found->second == axis.name || !told.insert(axis.name + " " + key).second) continue;
         problems.add(setting.where,
                      fmt::format("matrix: '{}' is set by axis '{}' and by axis '{}'", key, found->second, axis.name));
       }
@@ -148,6 +186,51 @@ Json condition_json(const Condition& where) {
 
 }  // namespace
 
+std::span<const ManifestKey> manifest_keys() {
+  static constexpr std::array kKeys{
+      ManifestKey{"name", "text", "what reports call it; the file's name when it is not given", false},
+      ManifestKey{"extends", "path", "a manifest, relative to this file, that is read first; this one goes over it",
+                  false},
+      ManifestKey{"vars", "{name: value}", "`${name}` in any value stands for it; inside of {...} put it in quotes"},
+      ManifestKey{"defaults", "{section: {key: value}} or {section.key: value}", "settings of every cell"},
+      ManifestKey{"matrix", "{section.key: [value, ...]} or {name: [{key: value, ...}, ...]}",
+                  "axes: a key with its values, or any other name with a list of settings; `axis: null` drops an "
+                  "inherited one"},
+      ManifestKey{"zip", "{section.key: [value, ...], ...}",
+                  "one more axis, before those of the matrix: lists of one length that advance together; replaces an "
+                  "inherited zip, and `null` drops it"},
+      ManifestKey{"exclude", "[{where: {section.key: value or [value, ...]}, reason: text}]",
+                  "cells that are recorded as skipped; added to the inherited ones"},
+      ManifestKey{"repeats", "count", "processes for each cell; 1 when it is not given"},
+      ManifestKey{"order", "interleaved or sequential",
+                  "interleaved, the default: all cells' first repeats, then all second ones, so that drift does not "
+                  "favour a cell"},
+      ManifestKey{"timeout", "seconds", "what a repeat may take; 0, the default: no limit"},
+      ManifestKey{"expect", "[{where: {...}, metric: name, at_most: value, at_least: value, source: text}]",
+                  "what must hold, by whose word; a size may have a unit; replaces inherited ones"},
+      ManifestKey{"variants", "{name: {...}}", "settings that `--variant name` puts over the rest", false},
+  };
+  return kKeys;
+}
+
+std::vector<Turn> turns(const Experiment& experiment) {
+  std::vector<Turn> list;
+  const auto add = [&](size_t cell, int repeat) {
+    if (repeat == 0 || !experiment.cells[cell].skip_reason) list.push_back({cell, repeat});
+  };
+  const int repeats = experiment.manifest.repeats;
+  if (experiment.manifest.order == RepeatOrder::sequential) {
+    for (size_t cell = 0; cell < experiment.cells.size(); ++cell) {
+      for (int repeat = 0; repeat < repeats; ++repeat) add(cell, repeat);
+    }
+  } else {
+    for (int repeat = 0; repeat < repeats; ++repeat) {
+      for (size_t cell = 0; cell < experiment.cells.size(); ++cell) add(cell, repeat);
+    }
+  }
+  return list;
+}
+
 bool matches(const Condition& where, const Json& config) {
   return std::ranges::all_of(where, [&](const auto& condition) {
     return std::ranges::find(condition.second, config_at(config, condition.first)) != condition.second.end();
@@ -156,8 +239,7 @@ bool matches(const Condition& where, const Json& config) {
 
 Experiment load_experiment(const std::filesystem::path& path, const ManifestOptions& options) {
   Problems problems;
-  std::vector<std::filesystem::path> chain;
-  ManifestFile file = read_with_parents(path, chain, problems);
+  ManifestFile file = read_with_parents(path, options.variant, problems);
   ManifestBody& body = file.body;
   if (!options.variant.empty()) {
     const auto variant = file.variants.find(options.variant);
@@ -173,6 +255,7 @@ Experiment load_experiment(const std::filesystem::path& path, const ManifestOpti
   }
   Settings overrides;
   for (const std::string& text : options.overrides) read_override(text, overrides, problems);
+  if (body.zip) body.matrix.insert(body.matrix.begin(), *body.zip);
   std::erase_if(body.matrix, [&](const Axis& axis) { return axis.choices.empty() || overrides.contains(axis.name); });
   refuse_shared_keys(body.matrix, problems);
 
@@ -183,6 +266,7 @@ Experiment load_experiment(const std::filesystem::path& path, const ManifestOpti
                          .exclude = body.exclude,
                          .expect = body.expect.value_or(std::vector<Expectation>{}),
                          .repeats = body.repeats.value_or(1),
+                         .order = body.order.value_or(RepeatOrder::interleaved),
                          .timeout_s = body.timeout_s.value_or(0)};
   CellChecker checker({path.string(), 1, 1}, problems);
   std::set<std::string> hashes;

@@ -1,34 +1,32 @@
-// Manifests: from a YAML file to the cells of an experiment. See experiments/quick.yaml for an example.
+// Manifests: from a YAML file to the cells of an experiment. See experiments/quick.yaml for an example, and
+// manifest_keys() below for the keys.
 //
-//   name: text                     extends: path, relative to this file; read first, then this file over it
-//   defaults: {section: {key: value}} or {section.key: value}
-//   matrix: {axis: [...]}          axis = a dotted key with values, or any other name with a list of maps of dotted
-//                                  keys (a zip: one choice sets several keys). `axis: null` drops an inherited axis.
-//   exclude: [{where: {key: value or list}, reason: text}]          appended to the inherited ones
-//   repeats: count                 timeout: seconds a repeat may take (0: no limit)
-//   expect: [{where: ..., metric: name, at_most | at_least: value, source: text}]
-//   variants: {name: {defaults, matrix, exclude, repeats, timeout, expect}}   merged over the rest by --variant
-//
-// Later settings win: extends, file, variant, matrix, then -S key=value, which also replaces an axis over that key.
-// Cells are the product of the axes in the order written, the last axis fastest; equal cells are kept once.
+// Later settings win: extends, file, variant, matrix and zip, then -S key=value, which also replaces an axis over that
+// key. Cells are the product of the axes: the zip first, then those of the matrix in the order written, the last one
+// fastest; equal cells are kept once.
 #pragma once
 
 #include <filesystem>
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/json.h"
+#include "experiment/problems.h"
 
 namespace zo2 {
 
-// Where something was written; line and column count from 1. Line 0: the command line.
-struct Position {
-  std::string file;
-  int line = 0;
-  int column = 0;
+// A key of a manifest's top level.
+struct ManifestKey {
+  std::string_view name;
+  std::string_view form;     // what is written after it
+  std::string_view meaning;  // one line
+  bool in_variant = true;    // may stand in a variant too
 };
+std::span<const ManifestKey> manifest_keys();
 
 struct Setting {
   Json value;
@@ -58,14 +56,19 @@ struct Expectation {
   std::string source;   // who says so
 };
 
+// interleaved: all cells' first repeats, then all second ones, so that drift does not favour a cell; sequential: all
+// repeats of a cell, then those of the next.
+enum class RepeatOrder : uint8_t { interleaved, sequential };
+
 struct Manifest {
   std::string name;
   Settings defaults;
-  std::vector<Axis> matrix;
+  std::vector<Axis> matrix;  // the zip, where there is one, is the first
   std::vector<Exclusion> exclude;
   std::vector<Expectation> expect;
   int repeats = 1;
-  double timeout_s = 0;
+  RepeatOrder order = RepeatOrder::interleaved;
+  double timeout_s = 0;  // 0: no limit
 };
 
 // One fully resolved configuration.
@@ -91,6 +94,14 @@ struct ManifestOptions {
 // Reads and resolves a manifest. Throws IoError when a file cannot be read, else one UsageError that lists everything
 // that is wrong in files and overrides, a line each: "file:line:column: message".
 Experiment load_experiment(const std::filesystem::path& path, const ManifestOptions& options = {});
+
+// One repeat of one cell.
+struct Turn {
+  size_t cell = 0;  // index into Experiment::cells
+  int repeat = 0;
+};
+// All repeats in the order to run them. An excluded cell has one, which only records why.
+std::vector<Turn> turns(const Experiment& experiment);
 
 bool matches(const Condition& where, const Json& config);
 

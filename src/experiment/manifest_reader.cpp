@@ -1,7 +1,5 @@
 #include "experiment/manifest_reader.h"
 
-#include <yaml-cpp/yaml.h>
-
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -11,92 +9,74 @@
 
 #include "base/bytes.h"
 #include "base/error.h"
-#include "experiment/config_schema.h"
 #include "experiment/metrics.h"
 
 namespace zo2 {
 namespace {
 
-std::string kind_of(const YAML::Node& node) {
-  switch (node.Type()) {
-    case YAML::NodeType::Map: return "a map";
-    case YAML::NodeType::Sequence: return "a list";
-    case YAML::NodeType::Scalar: return "'" + node.Scalar() + "'";
-    default: return "nothing";
-  }
-}
+constexpr std::string_view kZip = "zip";
 
-class Reader {
+class Reader : public YamlReader {
  public:
-  Reader(std::string file, Problems& problems) : file_(std::move(file)), problems_(problems) {}
+  using YamlReader::YamlReader;
 
-  ManifestFile read_file(const YAML::Node& root) {
-    static constexpr std::array<std::string_view, 9> kKeys{"name",    "extends", "defaults", "matrix",  "exclude",
-                                                           "repeats", "timeout", "expect",   "variants"};
+  // What must be known before values are read: extends and vars.
+  void read_head(ManifestSource& source) {
+    each_entry(source.root, "the manifest", [&](const std::string& key, const YAML::Node&, const YAML::Node& value) {
+      if (key == "extends") {
+        if (auto path = word(value, "extends: expected a path")) source.extends = *path;
+        source.extends_where = place(value);
+      } else if (key == "vars") {
+        read_variables(value, source.variables);
+      } else if (key == "variants") {
+        each_entry(value, "variants", [&](const std::string& name, const YAML::Node&, const YAML::Node& variant) {
+          each_entry(variant, "a variant", [&](const std::string& k, const YAML::Node&, const YAML::Node& v) {
+            if (k == "vars") read_variables(v, source.variant_variables[name]);
+          });
+        });
+      }
+    });
+  }
+
+  ManifestFile read_file(const YAML::Node& root, const std::function<Variables(const std::string&)>& variables_in) {
     ManifestFile file;
     each_entry(root, "the manifest", [&](const std::string& key, const YAML::Node& at, const YAML::Node& value) {
       if (key == "name") {
-        if (auto text = scalar(value, "name: expected text")) file.name = *text;
-      } else if (key == "extends") {
-        if (auto text = scalar(value, "extends: expected a path")) file.extends = *text;
-        file.extends_where = place(value);
+        if (auto text = word(value, "name: expected text")) file.name = *text;
       } else if (key == "variants") {
         each_entry(value, "variants", [&](const std::string& name, const YAML::Node&, const YAML::Node& variant) {
           ManifestBody& body = file.variants[name];
+          set_variables(variables_in(name));
           each_entry(variant, "a variant", [&](const std::string& k, const YAML::Node& k_at, const YAML::Node& v) {
-            if (!read_body_entry(body, k, v)) unknown(k_at, k, std::span(kKeys).subspan(2, 6));
+            if (!read_body_entry(body, k, v)) unknown(k_at, k, key_names(true));
           });
         });
-      } else if (!read_body_entry(file.body, key, value)) {
-        unknown(at, key, kKeys);
+        set_variables(variables_in(""));
+      } else if (key != "extends" && !read_body_entry(file.body, key, value)) {
+        unknown(at, key, key_names(false));
       }
     });
     return file;
   }
 
  private:
-  using EntryFunction = std::function<void(const std::string&, const YAML::Node& key, const YAML::Node& value)>;
-
-  Position place(const YAML::Node& node) const { return {file_, node.Mark().line + 1, node.Mark().column + 1}; }
-  void problem(const YAML::Node& node, const std::string& message) { problems_.add(place(node), message); }
-
-  void unknown(const YAML::Node& at, const std::string& key, std::span<const std::string_view> known) {
-    const std::string near = nearest_word(key, known);
-    problem(at, fmt::format("unknown key '{}': {}", key,
-                            near.empty() ? fmt::format("known are {}", fmt::join(known, ", "))
-                                         : fmt::format("did you mean '{}'?", near)));
+  static std::vector<std::string_view> key_names(bool in_variant) {
+    std::vector<std::string_view> names;
+    for (const ManifestKey& key : manifest_keys()) {
+      if (key.in_variant || !in_variant) names.push_back(key.name);
+    }
+    return names;
   }
 
-  void each_entry(const YAML::Node& map, std::string_view what, const EntryFunction& function) {
-    if (!map.IsMap()) {
-      problem(map, fmt::format("{}: expected a map, found {}", what, kind_of(map)));
-      return;
-    }
-    std::set<std::string> seen;
-    for (const auto& entry : map) {
-      if (!entry.first.IsScalar()) {
-        problem(entry.first, fmt::format("{}: a key must be a word, found {}", what, kind_of(entry.first)));
-      } else if (!seen.insert(entry.first.Scalar()).second) {
-        problem(entry.first, fmt::format("'{}' is given twice", entry.first.Scalar()));
+  void read_variables(const YAML::Node& map, Variables& variables) {
+    each_entry(map, "vars", [&](const std::string& name, const YAML::Node&, const YAML::Node& value) {
+      if (!value.IsScalar() || value.Scalar().find("${") != std::string::npos) {
+        problem(value, fmt::format("vars: {}: expected one value without variables, found {}", name, kind_of(value)));
+        variables[name] = std::nullopt;
       } else {
-        function(entry.first.Scalar(), entry.first, entry.second);
+        variables[name] = value.Scalar();
       }
-    }
-  }
-
-  void each_item(const YAML::Node& list, std::string_view what,
-                 const std::function<void(const YAML::Node&)>& function) {
-    if (!list.IsSequence()) {
-      problem(list, fmt::format("{}: expected a list, found {}", what, kind_of(list)));
-      return;
-    }
-    for (const YAML::Node& item : list) function(item);
-  }
-
-  std::optional<std::string> scalar(const YAML::Node& node, std::string_view message) {
-    if (node.IsScalar() && !node.Scalar().empty()) return node.Scalar();
-    problem(node, fmt::format("{}, found {}", message, kind_of(node)));
-    return std::nullopt;
+    });
   }
 
   bool read_body_entry(ManifestBody& body, const std::string& key, const YAML::Node& value) {
@@ -104,6 +84,8 @@ class Reader {
       read_settings(value, "", body.defaults);
     } else if (key == "matrix") {
       read_matrix(value, body.matrix);
+    } else if (key == kZip) {
+      read_zip(value, body.zip);
     } else if (key == "exclude") {
       each_item(value, "exclude", [&](const YAML::Node& item) { read_exclusion(item, body.exclude); });
     } else if (key == "expect") {
@@ -111,26 +93,19 @@ class Reader {
       each_item(value, "expect", [&](const YAML::Node& item) { read_expectation(item, *body.expect); });
     } else if (key == "repeats") {
       static const KeySpec spec{"repeats", ValueKind::integer, 1, 1, 10000, {}, false, "", ""};
-      if (auto number = setting_value(spec, value)) body.repeats = number->get<int>();
+      if (auto number = value_of(spec, value)) body.repeats = number->get<int>();
     } else if (key == "timeout") {
       static const KeySpec spec{"timeout (in seconds)", ValueKind::real, 0, 0, 1e7, {}, false, "", ""};
-      if (auto number = setting_value(spec, value)) body.timeout_s = number->get<double>();
+      if (auto number = value_of(spec, value)) body.timeout_s = number->get<double>();
+    } else if (key == "order") {
+      static const KeySpec spec{"order", ValueKind::text, "", 0, 0, {"interleaved", "sequential"}, false, "", ""};
+      if (auto text = value_of(spec, value)) {
+        body.order = *text == "sequential" ? RepeatOrder::sequential : RepeatOrder::interleaved;
+      }
     } else {
-      return false;
+      return key == "vars";  // read already
     }
     return true;
-  }
-
-  std::optional<Json> setting_value(const KeySpec& spec, const YAML::Node& node) {
-    try {
-      if (node.IsNull()) return parse_value(spec, "null");
-      if (node.IsScalar()) return parse_value(spec, node.Scalar(), node.Tag() == "!");
-      problem(node, fmt::format("{}: expected one value, found {}", spec.key, kind_of(node)));
-    } catch (const UsageError& error) {
-      problem(node, error.what());
-    }
-    problems_.poison(std::string(spec.key));
-    return std::nullopt;
   }
 
   void unknown_setting(const YAML::Node& at, const std::string& key) {
@@ -143,7 +118,7 @@ class Reader {
                [&](const std::string& name, const YAML::Node& at, const YAML::Node& node) {
                  const std::string key = prefix.empty() ? name : prefix + "." + name;
                  if (const KeySpec* spec = find_key(key)) {
-                   if (auto value = setting_value(*spec, node)) settings[key] = {*value, place(node)};
+                   if (auto value = value_of(*spec, node)) settings[key] = {*value, place(node)};
                  } else if (prefix.empty() && is_section(key)) {
                    read_settings(node, key, settings);
                  } else {
@@ -174,7 +149,7 @@ class Reader {
       each_item(list, fmt::format("matrix: {}", name), [&](const YAML::Node& item) {
         Settings choice;
         if (spec != nullptr) {
-          if (auto value = setting_value(*spec, item)) choice[name] = {*value, place(item)};
+          if (auto value = value_of(*spec, item)) choice[name] = {*value, place(item)};
         } else if (item.IsMap()) {
           read_settings(item, "", choice);
         } else {
@@ -185,6 +160,31 @@ class Reader {
       });
       if (list.IsSequence() && list.size() == 0) problem(list, fmt::format("matrix: {}: the list is empty", name));
       if (!axis.choices.empty()) matrix.push_back(std::move(axis));
+    });
+  }
+
+  void read_zip(const YAML::Node& map, std::optional<Axis>& zip) {
+    zip = Axis{std::string(kZip), {}};
+    if (map.IsNull()) return;  // drops the inherited one
+    std::string first_key;
+    each_entry(map, kZip, [&](const std::string& key, const YAML::Node& at, const YAML::Node& list) {
+      const KeySpec* spec = find_key(key);
+      if (spec == nullptr) {
+        unknown_setting(at, key);
+      } else if (!list.IsSequence() || list.size() == 0) {
+        problem(list, fmt::format("zip: {}: expected a list with a value for each cell, found {}", key,
+                                  list.IsSequence() ? "an empty one" : kind_of(list)));
+      } else if (!first_key.empty() && list.size() != zip->choices.size()) {
+        problem(list, fmt::format("zip: {} has {} values and {} has {}: they advance together, so give as many", key,
+                                  list.size(), first_key, zip->choices.size()));
+      } else {
+        first_key = first_key.empty() ? key : first_key;
+        zip->choices.resize(list.size());
+        for (size_t i = 0; i < list.size(); ++i) {
+          const YAML::Node item = list[i];
+          if (auto value = value_of(*spec, item)) zip->choices[i][key] = {*value, place(item)};
+        }
+      }
     });
   }
 
@@ -201,9 +201,9 @@ class Reader {
         unknown_setting(at, key);
       } else if (node.IsSequence()) {
         for (const YAML::Node& item : node) {
-          if (auto value = setting_value(*spec, item)) where[key].push_back(*value);
+          if (auto value = value_of(*spec, item)) where[key].push_back(*value);
         }
-      } else if (auto value = setting_value(*spec, node)) {
+      } else if (auto value = value_of(*spec, node)) {
         where[key].push_back(*value);
       }
     });
@@ -217,7 +217,7 @@ class Reader {
       if (key == "where") {
         exclusion.where = read_condition(value);
       } else if (key == "reason") {
-        if (auto text = scalar(value, "reason: expected text")) exclusion.reason = *text;
+        if (auto text = word(value, "reason: expected text")) exclusion.reason = *text;
       } else {
         unknown(at, key, kKeys);
       }
@@ -237,10 +237,10 @@ class Reader {
       if (key == "where") {
         expectation.where = read_condition(value);
       } else if (key == "metric") {
-        expectation.metric = scalar(value, "metric: expected a name").value_or("");
+        expectation.metric = word(value, "metric: expected a name").value_or("");
         if (metric == nullptr && !expectation.metric.empty()) unknown_metric(value, expectation.metric);
       } else if (key == "source") {
-        expectation.source = scalar(value, "source: expected text").value_or("");
+        expectation.source = word(value, "source: expected text").value_or("");
       } else if (key == "at_most") {
         expectation.at_most = bound(metric, value);
         append_bound(expectation.written, "at most", value);
@@ -257,8 +257,10 @@ class Reader {
     list.push_back(std::move(expectation));
   }
 
-  static void append_bound(std::string& text, std::string_view relation, const YAML::Node& value) {
-    if (value.IsScalar()) text += fmt::format("{}{} {}", text.empty() ? "" : ", ", relation, value.Scalar());
+  void append_bound(std::string& text, std::string_view relation, const YAML::Node& value) {
+    if (!value.IsScalar()) return;
+    const std::string bound = text_of(value).value_or(value.Scalar());
+    text += fmt::format("{}{} {}", text.empty() ? "" : ", ", relation, bound);
   }
 
   void unknown_metric(const YAML::Node& at, const std::string& name) {
@@ -271,56 +273,53 @@ class Reader {
 
   std::optional<double> bound(const Metric* metric, const YAML::Node& node) {
     if (metric == nullptr) return std::nullopt;  // reported already
+    static const KeySpec number{"", ValueKind::real, 0, -1e300, 1e300, {}, false, "", ""};
     try {
-      if (metric->unit == "bytes") return static_cast<double>(parse_bytes(node.IsScalar() ? node.Scalar() : ""));
-      return node.as<double>();
+      const auto text = node.IsScalar() ? text_of(node) : "";
+      if (!text) return std::nullopt;  // reported already
+      if (metric->unit == "bytes") return static_cast<double>(parse_bytes(*text));
+      return parse_value(number, *text).get<double>();
     } catch (const std::exception&) {
       problem(node, fmt::format("expected {}, found {}",
                                 metric->unit == "bytes" ? "a size such as 18.04 GB" : "a number", kind_of(node)));
       return std::nullopt;
     }
   }
-
-  std::string file_;
-  Problems& problems_;
 };
 
 }  // namespace
 
-void Problems::add(const Position& where, const std::string& message) {
-  lines_.emplace(where.file, where.line, where.column, message);
-}
-
-void Problems::throw_if_any() const {
-  if (lines_.empty()) return;
-  std::vector<std::string> text;
-  for (const auto& [file, line, column, message] : lines_) {
-    text.push_back(line == 0 ? fmt::format("{}: {}", file, message)
-                             : fmt::format("{}:{}:{}: {}", file, line, column, message));
-  }
-  throw UsageError(fmt::format("{}", fmt::join(text, "\n")));
-}
-
-ManifestFile read_manifest_file(const std::filesystem::path& path, Problems& problems) {
+ManifestSource open_manifest(const std::filesystem::path& path, Problems& problems) {
   ZO2_CHECK(!std::filesystem::is_directory(path), IoError, "cannot read the manifest {}: it is a folder",
             path.string());
   std::ifstream stream(path, std::ios::binary);
   ZO2_CHECK(stream, IoError, "cannot read the manifest {}: {}", path.string(), std::strerror(errno));
   const std::string text{std::istreambuf_iterator<char>(stream), {}};
+  ManifestSource source;
+  source.file = path.string();
+  source.root = YAML::Node(YAML::NodeType::Undefined);
   try {
-    return Reader(path.string(), problems).read_file(YAML::Load(text));
+    source.root = YAML::Load(text);
+    Reader(source.file, {}, problems).read_head(source);
   } catch (const YAML::Exception& error) {
-    problems.add({path.string(), error.mark.line + 1, error.mark.column + 1}, "not valid YAML: " + error.msg);
-    return {};
+    problems.add({source.file, error.mark.line + 1, error.mark.column + 1}, "not valid YAML: " + error.msg);
   }
+  return source;
 }
 
-void read_override(const std::string& text, Settings& settings, Problems& problems) {
-  const Position where{"-S " + text, 0, 0};
+ManifestFile read_manifest(const ManifestSource& source,
+                           const std::function<Variables(const std::string& variant)>& variables_in,
+                           Problems& problems) {
+  if (!source.root.IsDefined()) return {};
+  return Reader(source.file, variables_in(""), problems).read_file(source.root, variables_in);
+}
+
+void read_override(const std::string& text, Settings& settings, Problems& problems, const std::string& option) {
+  const Position where{option + " " + text, 0, 0};
   const size_t equals = text.find('=');
   const std::string key = text.substr(0, equals);
   if (equals == std::string::npos || key.empty()) {
-    problems.add(where, "expected key=value, for example -S train.steps=10");
+    problems.add(where, fmt::format("expected key=value, for example {} train.steps=10", option));
     return;
   }
   const KeySpec* spec = find_key(key);

@@ -5,52 +5,51 @@
 #include <filesystem>
 #include <map>
 #include <optional>
-#include <set>
 #include <string>
-#include <tuple>
 #include <vector>
 
 #include "experiment/manifest.h"
+#include "experiment/yaml_reader.h"
 
 namespace zo2 {
-
-// Collects what is wrong, so that all of it can be reported at once.
-class Problems {
- public:
-  void add(const Position& where, const std::string& message);
-  // `key` had a mistake and is left out: later checks that depend on it are skipped.
-  void poison(const std::string& key) { poisoned_.insert(key); }
-  bool poisoned(const std::string& key) const { return poisoned_.contains(key); }
-  // Throws UsageError with a line each, in order of file and position.
-  void throw_if_any() const;
-
- private:
-  std::set<std::tuple<std::string, int, int, std::string>> lines_;
-  std::set<std::string> poisoned_;
-};
 
 // The parts that a file and a variant have in common. An axis without choices drops the inherited one.
 struct ManifestBody {
   Settings defaults;
   std::vector<Axis> matrix;
+  std::optional<Axis> zip;
   std::vector<Exclusion> exclude;
   std::optional<std::vector<Expectation>> expect;
   std::optional<int> repeats;
+  std::optional<RepeatOrder> order;
   std::optional<double> timeout_s;
 };
 
-struct ManifestFile {
-  std::optional<std::string> name;
+// A file as parsed, before its variables have values: those of a file that extends it and of a variant win.
+struct ManifestSource {
+  std::string file;
+  YAML::Node root;  // undefined when it is not YAML, which is noted
   std::optional<std::string> extends;
   Position extends_where;
+  Variables variables;
+  std::map<std::string, Variables> variant_variables;
+};
+
+// Throws IoError when the file cannot be read.
+ManifestSource open_manifest(const std::filesystem::path& path, Problems& problems);
+
+struct ManifestFile {
+  std::optional<std::string> name;
   ManifestBody body;
   std::map<std::string, ManifestBody> variants;
 };
 
-// Throws IoError when the file cannot be read.
-ManifestFile read_manifest_file(const std::filesystem::path& path, Problems& problems);
+// `variables_in` gives the variables that a variant's body sees; for the name "", those of the file itself.
+ManifestFile read_manifest(const ManifestSource& source,
+                           const std::function<Variables(const std::string& variant)>& variables_in,
+                           Problems& problems);
 
-// "key=value" from the command line.
-void read_override(const std::string& text, Settings& settings, Problems& problems);
+// "key=value" from the command line, given to `option`.
+void read_override(const std::string& text, Settings& settings, Problems& problems, const std::string& option = "-S");
 
 }  // namespace zo2

@@ -2,7 +2,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
-#include <spawn.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -16,8 +16,6 @@
 #include <string_view>
 
 #include "base/error.h"
-
-extern char** environ;
 
 namespace zo2 {
 namespace {
@@ -50,31 +48,59 @@ int64_t peak_rss_of(const std::string& process) { return number_in("/proc/" + pr
 
 int64_t kernel_oom_kills() { return number_in("/proc/vmstat", "oom_kill "); }
 
-pid_t start(const ProcessSpec& spec) {
-  posix_spawn_file_actions_t actions;
-  posix_spawn_file_actions_init(&actions);
-  posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-  posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, spec.stdout_path.c_str(), O_WRONLY | O_CREAT | O_TRUNC,
-                                   0644);
-  posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, spec.stderr_path.c_str(), O_WRONLY | O_CREAT | O_TRUNC,
-                                   0644);
-  posix_spawnattr_t attributes;
-  posix_spawnattr_init(&attributes);
-  sigset_t defaults;
-  sigemptyset(&defaults);
-  for (int signal : {SIGINT, SIGTERM, SIGHUP, SIGPIPE}) sigaddset(&defaults, signal);
-  posix_spawnattr_setsigdefault(&attributes, &defaults);
-  posix_spawnattr_setpgroup(&attributes, 0);
-  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGDEF);
+// Whether `bytes` bytes came before the other end was closed.
+bool read_fully(int descriptor, void* data, size_t bytes) {
+  ssize_t count = 0;
+  do {
+    count = read(descriptor, data, bytes);
+  } while (count < 0 && errno == EINTR);
+  return count == static_cast<ssize_t>(bytes);
+}
 
+// Opens `path` as `descriptor`; between fork and exec.
+bool open_as(int descriptor, const char* path, int flags) {
+  const int opened = open(path, flags, 0644);
+  return opened >= 0 && (opened == descriptor || (dup2(opened, descriptor) == descriptor && close(opened) == 0));
+}
+
+// What the child does between fork and exec, where only system calls are safe; returns when something failed.
+void become(const ProcessSpec& spec, char* const* arguments, pid_t parent) {
+  // The kernel kills the child when the thread that started it ends, so that a killed sweep leaves nothing behind.
+  // A program that exec starts keeps this.
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (getppid() != parent) return;  // it died before that
+  if (setpgid(0, 0) != 0) return;
+  for (int signal : {SIGINT, SIGTERM, SIGHUP, SIGPIPE}) std::signal(signal, SIG_DFL);
+  constexpr int kNewFile = O_WRONLY | O_CREAT | O_TRUNC;
+  if (!open_as(STDIN_FILENO, "/dev/null", O_RDONLY) || !open_as(STDOUT_FILENO, spec.stdout_path.c_str(), kNewFile) ||
+      !open_as(STDERR_FILENO, spec.stderr_path.c_str(), kNewFile)) {
+    return;
+  }
+  execvp(arguments[0], arguments);  // glibc's needs no allocation
+}
+
+pid_t start(const ProcessSpec& spec) {
   std::vector<char*> arguments;
   for (const std::string& argument : spec.command) arguments.push_back(const_cast<char*>(argument.c_str()));
   arguments.push_back(nullptr);
-  pid_t pid = 0;
-  const int error = posix_spawn(&pid, arguments[0], &actions, &attributes, arguments.data(), environ);
-  posix_spawn_file_actions_destroy(&actions);
-  posix_spawnattr_destroy(&attributes);
-  ZO2_CHECK(error == 0, IoError, "cannot start {}: {}", spec.command[0], std::strerror(error));
+  // Closed by a successful exec; else it brings the reason.
+  std::array<int, 2> failure{};
+  ZO2_CHECK(pipe2(failure.data(), O_CLOEXEC) == 0, IoError, "cannot make a pipe: {}", std::strerror(errno));
+  const pid_t parent = getpid();
+  const pid_t pid = fork();
+  if (pid == 0) {
+    become(spec, arguments.data(), parent);
+    const int reason = errno;
+    static_cast<void>(!write(failure[1], &reason, sizeof reason));
+    _exit(127);
+  }
+  const int fork_error = errno;
+  close(failure[1]);
+  int reason = 0;
+  const bool failed = pid < 0 || read_fully(failure[0], &reason, sizeof reason);
+  close(failure[0]);
+  if (pid > 0 && failed) waitpid(pid, nullptr, 0);
+  ZO2_CHECK(!failed, IoError, "cannot start {}: {}", spec.command[0], std::strerror(pid < 0 ? fork_error : reason));
   return pid;
 }
 
@@ -148,7 +174,7 @@ ProcessResult run_process(const ProcessSpec& spec, const std::function<void()>& 
   } else {
     result.exit_code = WEXITSTATUS(status);
   }
-  // A spawned process starts with its parent's peak in ru_maxrss, so a larger one is its own.
+  // A forked process starts with its parent's peak in ru_maxrss, so a larger one is its own.
   const int64_t usage_peak_bytes = usage.ru_maxrss * 1024;
   if (usage_peak_bytes > own_peak_bytes || result.rss_peak_bytes == 0) {
     result.rss_peak_bytes = std::max(result.rss_peak_bytes, usage_peak_bytes);

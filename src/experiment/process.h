@@ -11,7 +11,7 @@
 namespace zo2 {
 
 struct ProcessSpec {
-  std::vector<std::string> command;  // absolute program path, then arguments
+  std::vector<std::string> command;  // a program, looked for on PATH when its name has no slash, then arguments
   std::filesystem::path stdout_path;
   std::filesystem::path stderr_path;
   double timeout_s = 0;  // 0: none
@@ -45,7 +45,8 @@ class InterruptGuard {
 };
 
 // Runs the child in a process group of its own, calls `tick` about twenty times a second, and returns when the child
-// has ended; what is left of its group is killed then. Throws IoError when it cannot be started.
+// has ended; what is left of its group is killed then. The child is killed when the calling thread ends before it.
+// Throws IoError when it cannot be started.
 ProcessResult run_process(const ProcessSpec& spec, const std::function<void()>& tick = {});
 
 std::string signal_name(int signal);  // "SIGSEGV"

@@ -6,6 +6,8 @@
 #include <iterator>
 
 #include "base/error.h"
+#include "experiment/archive.h"
+#include "experiment/config_schema.h"
 
 namespace zo2 {
 namespace {
@@ -48,6 +50,14 @@ auto reading(const fs::path& path, Function function) {
   }
 }
 
+// nullptr when the result does not have the metric.
+const Json* metric_json(const Json& result, std::string_view name) {
+  const auto metrics = result.find("metrics");
+  if (metrics == result.end()) return nullptr;
+  const auto found = metrics->find(std::string(name));
+  return found == metrics->end() || found->is_null() ? nullptr : &*found;
+}
+
 int repeat_number(const fs::path& folder) {
   const std::string name = folder.filename().string();
   const bool digits = name.size() > 1 && name.size() < 9 && name[0] == 'r' &&
@@ -66,6 +76,8 @@ State parse_state(std::string_view name) {
   return static_cast<State>(found - kStateNames.begin());
 }
 
+bool is_failure(State state) { return state != State::ok && state != State::projected && state != State::skipped; }
+
 Json to_json(const CellRequest& request) {
   return {{"schema", kRecordSchema},  {"experiment", request.experiment},   {"slug", request.slug},
           {"repeat", request.repeat}, {"config_hash", request.config_hash}, {"config", request.config}};
@@ -75,11 +87,14 @@ CellRequest read_cell_request(const fs::path& folder) {
   const fs::path path = folder / "config.json";
   const Json json = read_json(path);
   return reading(path, [&] {
+    // Records that were made before a key was added have its default, which is the old behaviour (config_hash).
+    Json config = default_config();
+    config.update(json.at("config"), true);
     return CellRequest{.experiment = json.at("experiment").get<std::string>(),
                        .slug = json.at("slug").get<std::string>(),
                        .repeat = json.at("repeat").get<int>(),
                        .config_hash = json.at("config_hash").get<std::string>(),
-                       .config = json.at("config")};
+                       .config = std::move(config)};
   });
 }
 
@@ -110,9 +125,15 @@ void SampleWriter::write(const Json& line) {
 }
 
 std::vector<Json> read_sample_lines(const fs::path& folder) {
-  const fs::path path = folder / "samples.jsonl";
-  std::ifstream stream(path, std::ios::binary);
-  const std::string text{std::istreambuf_iterator<char>(stream), {}};
+  fs::path path = folder / "samples.jsonl";
+  std::string text;
+  if (!fs::exists(path) && fs::exists(folder / "samples.jsonl.gz")) {
+    path += ".gz";
+    text = read_gzip(path);
+  } else {
+    std::ifstream stream(path, std::ios::binary);
+    text.assign(std::istreambuf_iterator<char>(stream), {});
+  }
   std::vector<Json> lines;
   size_t start = 0;
   for (size_t end; (end = text.find('\n', start)) != std::string::npos; start = end + 1) {
@@ -147,18 +168,23 @@ void write_result(const fs::path& folder, const Json& result) {
   write_file_atomically(folder / "result.json", result.dump(2) + "\n");
 }
 
+std::string Record::system() const { return result.contains("imported") ? result["imported"].value("system", "") : ""; }
+
+std::string Record::model() const {
+  const Json& path = config_at(request.config, "model.path");
+  if (path.is_null()) return config_at(request.config, "model.name").get<std::string>();
+  const fs::path checkpoint = path.get<std::string>();
+  return (checkpoint.has_filename() ? checkpoint : checkpoint.parent_path()).filename().string();
+}
+
 std::optional<double> Record::metric(std::string_view name) const {
-  const Json metrics = result.value("metrics", Json::object());
-  const auto found = metrics.find(std::string(name));
-  if (found == metrics.end() || found->is_null()) return std::nullopt;
-  return number_from_json(*found);
+  const Json* value = metric_json(result, name);
+  return value == nullptr ? std::nullopt : std::optional(number_from_json(*value));
 }
 
 std::optional<int64_t> Record::bytes(std::string_view name) const {
-  const Json metrics = result.value("metrics", Json::object());
-  const auto found = metrics.find(std::string(name));
-  if (found == metrics.end() || !found->is_number_integer()) return std::nullopt;
-  return found->get<int64_t>();
+  const Json* value = metric_json(result, name);
+  return value == nullptr || !value->is_number_integer() ? std::nullopt : std::optional(value->get<int64_t>());
 }
 
 std::string Record::hash(std::string_view name) const {
@@ -169,6 +195,7 @@ std::optional<Record> read_record(const fs::path& folder) {
   const fs::path path = folder / "result.json";
   if (!fs::exists(path)) return std::nullopt;
   Record record{.folder = folder, .request = read_cell_request(folder), .result = read_json(path)};
+  if (fs::exists(folder / "env.json")) record.environment = read_json(folder / "env.json");
   record.state = reading(path, [&] { return parse_state(record.result.at("state").get<std::string>()); });
   return record;
 }

@@ -3,15 +3,16 @@
 //   DIR/experiment.json                       name, cells in order, expectations (manifest.h)
 //   DIR/cells/<slug>-<hash8>/r<k>/config.json   {"schema": 1, "experiment", "slug", "repeat", "config_hash", "config"}
 //                                env.json      machine, program and build, written before the repeat starts
-//                                samples.jsonl one JSON value a line, appended while it runs
+//                                samples.jsonl one JSON value a line, appended while it runs (.gz once it was packed)
 //                                stdout.log, stderr.log
 //                                result.json   written last, by rename: its presence means that the repeat has ended
 //   result.json: {"schema": 1, "state", "config_hash", "metrics": {name: number}, "hashes": {"initial_weights",
 //                 "final_weights"}, "chosen": {what auto became}, "warnings": [text], "error": text unless ok,
 //                 "throttle_reasons": [names, base/nvml.h] where a GPU was watched}
 // Integers are exact; floats read back to the same bits; non-finite ones are the strings "nan", "inf", "-inf".
-// The process of a cell writes samples and result; the runner adds host_rss_peak_bytes, wall_s and what it saw of the
-// GPU (gpu_sampler.h), and writes the whole result when the process could not.
+// The process of a repeat writes samples and what it has to report (repeat_result.h); the runner adds
+// host_rss_peak_bytes, wall_s and what it saw of the GPU (gpu_sampler.h), and makes the result of it. Until then the
+// folder's name is another (sweep_folder.h).
 #pragma once
 
 #include <filesystem>
@@ -39,6 +40,8 @@ enum class State : uint8_t {
 };
 std::string_view state_name(State state);
 State parse_state(std::string_view name);  // throws UsageError
+// Neither measured, nor forecast, nor left out on purpose.
+bool is_failure(State state);
 
 // What a cell's process is asked to do.
 struct CellRequest {
@@ -88,8 +91,13 @@ struct Record {
   std::filesystem::path folder;
   CellRequest request;
   Json result;
+  Json environment = Json::object();  // env.json; empty when there is none
   State state = State::ok;
 
+  // The other system that an imported record (import.h) is of; empty for ours.
+  std::string system() const;
+  // The model's name, or the name of its checkpoint's folder.
+  std::string model() const;
   // The metric's value, if the record has it.
   std::optional<double> metric(std::string_view name) const;
   // A member of "hashes"; empty when absent.

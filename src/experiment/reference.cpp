@@ -3,6 +3,8 @@
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
+#include <array>
+#include <charconv>
 
 #include "base/bytes.h"
 #include "base/error.h"
@@ -12,6 +14,27 @@ namespace zo2 {
 namespace {
 
 namespace fs = std::filesystem;
+
+// A unit as printed, in the metric's own unit: the least and the most that it may stand for.
+struct Unit {
+  std::string_view name;
+  double least;
+  double most;
+};
+constexpr std::array kSizes{Unit{"bytes", 1, 1}, Unit{"MB", 1e6, kMiB}, Unit{"GB", 1e9, kGiB}, Unit{"MiB", kMiB, kMiB},
+                            Unit{"GiB", kGiB, kGiB}};
+constexpr Unit kPercent{"%", 0.01, 0.01};
+constexpr Unit kItself{"", 1, 1};
+
+// nullptr when the metric is not given in that unit.
+const Unit* find_unit(const Metric& metric, std::string_view name) {
+  if (metric.unit == "bytes") {
+    const auto* const size = std::ranges::find(kSizes, name, &Unit::name);
+    return size == kSizes.end() ? nullptr : size;
+  }
+  if (name == metric.unit) return &kItself;
+  return metric.unit.empty() && name == "%" ? &kPercent : nullptr;
+}
 
 template <typename T>
 T field(const YAML::Node& figure, const YAML::Node& common, const char* name, T missing) {
@@ -25,38 +48,47 @@ ReferenceFigure read_figure(const YAML::Node& node, const YAML::Node& common) {
   ReferenceFigure figure;
   figure.system = text("system");
   figure.origin = text("origin");
+  figure.method = text("method");
   figure.model = text("model");
   figure.metric = text("metric");
+  figure.task = text("task");
   figure.dtype = text("dtype");
   figure.batch = field<int64_t>(node, common, "batch", 0);
   figure.seq = field<int64_t>(node, common, "seq", 0);
   figure.tie_embeddings = field<bool>(node, common, "tie_embeddings", false);
   figure.gpu = text("gpu");
+  figure.link = text("link");
   figure.commit = text("commit");
   figure.source = text("source");
   figure.how_read = text("how_read");
-  ZO2_CHECK(!figure.model.empty() && !figure.system.empty() && !figure.source.empty(), UsageError,
-            "a figure needs system, model and source");
+  ZO2_CHECK(!figure.model.empty() && !figure.system.empty() && !figure.method.empty() && !figure.source.empty(),
+            UsageError, "a figure needs system, method, model and source");
+  ZO2_CHECK(figure.origin == "published" || figure.origin == "measured", UsageError,
+            "origin is '{}': expected published or measured", figure.origin);
   ZO2_CHECK(find_metric(figure.metric) != nullptr, UsageError, "unknown metric '{}'", figure.metric);
-  const std::string printed = text("value");
-  const size_t space = printed.find(' ');
-  ZO2_CHECK(space != std::string::npos, UsageError, "value '{}' needs a unit", printed);
-  figure.value = YAML::Node(printed.substr(0, space)).as<double>();
-  figure.unit = printed.substr(space + 1);
+  figure.set_value(text("value"));
   return figure;
 }
 
 }  // namespace
 
-std::optional<ReferenceFigure::Bytes> ReferenceFigure::bytes() const {
-  for (const auto& [decimal, binary] : {std::pair{"MB", "MiB"}, {"GB", "GiB"}}) {
-    if (unit != decimal && unit != binary) continue;
-    const auto scaled = [&](const char* name) {
-      return value * static_cast<double>(parse_bytes(std::string("1 ") + name));
-    };
-    return Bytes{scaled(unit.c_str()), scaled(binary)};
-  }
-  return std::nullopt;
+ReferenceFigure::Readings ReferenceFigure::readings() const {
+  const Unit* known = find_unit(*find_metric(metric), unit);
+  ZO2_ASSERT(known != nullptr);
+  return {value * known->least, value * known->most};
+}
+
+void ReferenceFigure::set_value(const std::string& printed) {
+  const char* end = printed.data() + printed.size();
+  const auto [rest, code] = std::from_chars(printed.data(), end, value);
+  ZO2_CHECK(code == std::errc(), UsageError, "value '{}' is not a number with its unit", printed);
+  unit = std::string(rest, end);
+  unit.erase(0, unit.find_first_not_of(' '));
+  const Metric& of = *find_metric(metric);
+  ZO2_CHECK(find_unit(of, unit) != nullptr, UsageError, "value '{}': needs a unit: {} is in {}", printed, metric,
+            of.unit == "bytes" ? "bytes, MB, MiB, GB or GiB"
+            : of.unit.empty()  ? "% or a plain number"
+                               : of.unit);
 }
 
 std::vector<ReferenceFigure> read_reference(const fs::path& file) {

@@ -1,5 +1,5 @@
-// What `zo2 report` shows, as data: measured cells, equality, ratios, projections beside published figures and
-// expectations. Built from records only.
+// What `zo2 report` shows, as data: measured cells, equality, ratios, projections, figures of other systems beside ours
+// and expectations. Built from records only.
 #pragma once
 
 #include <filesystem>
@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/json.h"
+#include "experiment/beside.h"
 #include "experiment/check.h"
 #include "experiment/reference.h"
 #include "experiment/table.h"
@@ -16,9 +17,9 @@ namespace zo2 {
 
 // The records of one cell that ran, or failed to. Records are named by their index in Report::records.
 struct MeasuredCell {
-  size_t first = 0;  // the first good repeat, else the first one
+  size_t first = 0;  // the first repeat that has figures, else the first one
   std::vector<size_t> repeats;
-  std::vector<double> tokens_per_s;  // of the good repeats
+  std::vector<double> tokens_per_s;  // of the repeats whose speed counts (comparable.h)
   std::optional<double> median_tokens_per_s;
 };
 
@@ -30,34 +31,28 @@ struct SpeedRatio {
   double value = 0;
 };
 
-struct ProjectedCell {
-  size_t record = 0;
-  // Python ZO2's figures at the same model, dtype, batch, seq and tie.
-  std::optional<ReferenceFigure> published_memory;
-  std::optional<ReferenceFigure> measured_memory;
-  std::optional<ReferenceFigure> measured_speed;
-  // Published over projected memory, the published unit read as powers of 1000 and of 1024.
-  std::optional<double> ratio_least;
-  std::optional<double> ratio_most;
-};
-
 struct Report {
   std::string name;
   std::vector<Record> records;
-  size_t older_records = 0;  // left out: of cells that the last run did not have
+  size_t older_records = 0;  // this and the next: see RecordFolder
+  std::vector<std::string> not_run;
   std::vector<MeasuredCell> measured;
   std::vector<EqualityVerdict> equality;
   std::vector<SpeedRatio> ratios;
-  std::vector<ProjectedCell> projected;
+  std::vector<size_t> projected;  // indices of records
+  std::vector<BesideFigure> beside;
   std::vector<ExpectationVerdict> expectations;
 };
 
-// Records of cells that DIR's last run did not have (another variant, another -S) are left out unless `all`.
-// Throws IoError when no record is left. `figures` may be empty.
+// Of the records that read_record_folder reads. `figures`, which may be empty, and what was imported into DIR stand
+// beside them.
 Report build_report(const std::filesystem::path& dir, const std::vector<ReferenceFigure>& figures, bool all = false);
 
 // In the order they are to be read; those without rows are left out.
 std::vector<Table> to_tables(const Report& report);
+// Only equality, what stands beside and expectations, as tables and as JSON: what `zo2 check` shows.
+std::vector<Table> verdict_tables(const Report& report);
+Json verdicts_json(const Report& report);
 Json to_json(const Report& report);
 
 }  // namespace zo2

@@ -1,9 +1,11 @@
-// The report's tables: how its data is shown to people. Sizes in MiB and GiB; "-" where a record has no figure.
+// The report's tables: how its data is shown to people. Sizes in MiB and GiB; "-" where a record has no figure, or none
+// that counts. A column that says the same in every row goes into the title.
 #include <algorithm>
 #include <set>
 
 #include "base/bytes.h"
 #include "base/error.h"
+#include "experiment/comparable.h"
 #include "experiment/config_schema.h"
 #include "experiment/metrics.h"
 #include "experiment/report.h"
@@ -11,12 +13,8 @@
 namespace zo2 {
 namespace {
 
-std::string model_of(const Record& record) {
-  const Json& path = config_at(record.request.config, "model.path");
-  if (path.is_null()) return config_at(record.request.config, "model.name").get<std::string>();
-  const std::filesystem::path folder = path.get<std::string>();
-  return (folder.has_filename() ? folder : folder.parent_path()).filename().string();
-}
+constexpr std::string_view kAliasedNote =
+    "* aliased host weights: layers share one layer's memory; device memory and speed are true ones, losses are not";
 
 std::string text_of(const Record& record, std::string_view key) {
   const Json& value = config_at(record.request.config, key);
@@ -25,6 +23,12 @@ std::string text_of(const Record& record, std::string_view key) {
 
 std::string shape_of(const Record& record) {
   return fmt::format("{} x {}", text_of(record, "data.batch"), text_of(record, "data.seq"));
+}
+
+std::string cell_name(const Record& record) { return record.request.slug + (is_aliased(record) ? " *" : ""); }
+
+std::optional<double> counting(const Record& record, std::string_view name) {
+  return spoiled(record, *find_metric(name)).empty() ? record.metric(name) : std::nullopt;
 }
 
 std::string mib(std::optional<double> bytes) {
@@ -36,13 +40,11 @@ std::string number(std::optional<double> value) {
   return *value >= 100 ? fmt::format("{:.0f}", *value) : fmt::format("{:.4g}", *value);
 }
 
-std::string speed_text(const MeasuredCell& cell) {
-  std::string text = number(cell.median_tokens_per_s);
-  if (cell.tokens_per_s.size() > 1) {
-    const auto [low, high] = std::ranges::minmax(cell.tokens_per_s);
-    text += fmt::format(" ({} to {}, n={})", number(low), number(high), cell.tokens_per_s.size());
-  }
-  return text;
+// "80 to 100, n=3"; "-" for one value or none.
+std::string spread_text(const std::vector<double>& values) {
+  if (values.size() < 2) return "-";
+  const auto [low, high] = std::ranges::minmax(values);
+  return fmt::format("{} to {}, n={}", number(low), number(high), values.size());
 }
 
 std::string plan_text(const Record& record) {
@@ -53,130 +55,167 @@ std::string plan_text(const Record& record) {
 }
 
 std::string loss_text(const Record& record) {
-  const auto first = record.metric("loss_first");
-  const auto last = record.metric("loss_last");
+  const auto first = counting(record, "loss_first");
+  const auto last = counting(record, "loss_last");
   return first && last ? fmt::format("{:.5f} -> {:.5f}", *first, *last) : "-";
 }
 
-std::string ratio_text(const Record& record) {
-  const auto efficiency = record.metric("roofline_efficiency");
+std::string roofline_text(const Record& record) {
+  const auto efficiency = counting(record, "roofline_efficiency");
   return efficiency && text_of(record, "method.name") == "zo2" ? fmt::format("{:.3f}", *efficiency) : "-";
 }
 
-// Takes out those of `names` that say nothing in any row: a CPU has no NVML.
-void drop_empty_columns(Table& table, std::initializer_list<std::string_view> names) {
-  for (size_t column = table.columns.size(); column-- > 0;) {
-    const bool optional = std::ranges::find(names, table.columns[column]) != names.end();
-    if (!optional || !std::ranges::all_of(table.rows, [&](const auto& row) { return row[column] == "-"; })) continue;
-    table.columns.erase(table.columns.begin() + static_cast<int64_t>(column));
-    for (auto& row : table.rows) row.erase(row.begin() + static_cast<int64_t>(column));
+void note_what_happened(const Record& record, Table& table) {
+  for (const char* name : {"error", "reason"}) {
+    if (record.result.contains(name)) {
+      table.notes.push_back(fmt::format("{}: {}: {}", record.request.slug, state_name(record.state),
+                                        record.result[name].get<std::string>()));
+    }
+  }
+  if (record.state == State::throttled) {
+    table.notes.push_back(fmt::format("{}: throttled: its speed is in no verdict", record.request.slug));
+  }
+  for (const Json& warning : record.result.value("warnings", Json::array())) {
+    if (is_aliased(record) && warning.get<std::string>().starts_with("host weights are aliased")) continue;
+    table.notes.push_back(fmt::format("{}: warning: {}", record.request.slug, warning.get<std::string>()));
   }
 }
 
 Table measured_table(const Report& report) {
-  Table table{.title = report.older_records == 0
-                           ? "Measured"
-                           : fmt::format("Measured ({} records of earlier runs are left out: --all shows them)",
-                                         report.older_records),
-              .columns = {"cell", "model", "method", "dtype", "batch x seq", "state", "tok/s", "ms/step p50",
-                          "arena MiB", "plan", "NVML MiB", "roofline", "host RSS MiB", "loss first -> last"},
+  const std::string system = report.records[0].system();
+  Table table{.title = system.empty() ? "Measured" : fmt::format("Imported from {}, not measured here", system),
+              .columns = {"cell", "model", "method", "dtype", "batch x seq", "state", "tok/s", "of", "p50 ms",
+                          "arena MiB", "plan", "NVML MiB", "roofline", "host MiB", "loss first -> last"},
               .rows = {},
               .notes = {}};
   std::set<std::vector<std::string>> shapes;
+  bool any_aliased = false;
   for (const MeasuredCell& cell : report.measured) {
     const Record& record = report.records[cell.first];
-    std::vector<std::string> shape{model_of(record), text_of(record, "method.name"), text_of(record, "engine.dtype"),
+    any_aliased = any_aliased || is_aliased(record);
+    std::vector<std::string> shape{record.model(), text_of(record, "method.name"), text_of(record, "engine.dtype"),
                                    shape_of(record)};
     shapes.insert(shape);
-    std::vector<std::string> row{record.request.slug};
+    std::vector<std::string> row{cell_name(record)};
     row.insert(row.end(), shape.begin(), shape.end());
     row.insert(row.end(),
-               {std::string(state_name(record.state)), speed_text(cell), number(record.metric("step_ms_p50")),
-                mib(record.metric("arena_bytes")), plan_text(record), mib(record.metric("nvml_step_peak_bytes")),
-                ratio_text(record), mib(record.metric("host_rss_peak_bytes")), loss_text(record)});
+               {std::string(state_name(record.state)), number(cell.median_tokens_per_s), spread_text(cell.tokens_per_s),
+                number(counting(record, "step_ms_p50")), mib(record.metric("arena_bytes")), plan_text(record),
+                mib(counting(record, "nvml_step_peak_bytes")), roofline_text(record),
+                mib(counting(record, "host_rss_peak_bytes")), loss_text(record)});
     table.rows.push_back(std::move(row));
-    for (const char* name : {"error", "reason"}) {
-      if (record.result.contains(name)) {
-        table.notes.push_back(fmt::format("{}: {}: {}", record.request.slug, state_name(record.state),
-                                          record.result[name].get<std::string>()));
-      }
-    }
-    for (const Json& warning : record.result.value("warnings", Json::array())) {
-      table.notes.push_back(fmt::format("{}: warning: {}", record.request.slug, warning.get<std::string>()));
-    }
+    note_what_happened(record, table);
   }
-  drop_empty_columns(table, {"NVML MiB", "roofline"});
-  if (shapes.size() == table.rows.size()) {  // model, method, dtype and shape tell the rows apart: no need for slugs
-    table.columns.erase(table.columns.begin());
-    for (auto& row : table.rows) row.erase(row.begin());
+  if (any_aliased) table.notes.insert(table.notes.begin(), std::string(kAliasedNote));
+  if (report.older_records > 0) {
+    table.notes.push_back(
+        fmt::format("{} records of earlier runs are left out: --all shows them", report.older_records));
   }
+  if (!report.not_run.empty()) {
+    table.notes.push_back(fmt::format("no record yet of {}", fmt::join(report.not_run, ", ")));
+  }
+  drop_empty_columns(table, {"of", "NVML MiB", "roofline"});
+  if (shapes.size() == table.rows.size() && !any_aliased) {  // these four tell the rows apart: no need for slugs
+    erase_column(table, 0);
+  } else {  // a slug begins with model and method
+    erase_column(table, 1);
+    erase_column(table, 1);
+  }
+  if (table.rows.size() > 1) move_to_title(table, {"dtype", "batch x seq", "state", "plan"});
   return table;
 }
 
 Table equality_table(const Report& report) {
   Table table{.title = "Equality: the same numbers wherever the weights live",
-              .columns = {"runs", "verdict", "why"},
+              .columns = {"run", "and", "verdict", "steps", "why not"},
               .rows = {},
               .notes = {}};
+  bool any_pass = false;
   for (const EqualityVerdict& verdict : report.equality) {
-    table.rows.push_back({fmt::format("{} and {}", verdict.left, verdict.right),
-                          std::string(verdict_name(verdict.verdict)), verdict.reason});
+    const bool pass = verdict.verdict == Verdict::pass;
+    any_pass = any_pass || pass;
+    table.rows.push_back({verdict.left, verdict.right, std::string(verdict_name(verdict.verdict)),
+                          fmt::format("{}", verdict.steps), pass ? "-" : verdict.reason});
   }
+  if (any_pass) table.notes.emplace_back("PASS: losses, gradients and final weights are equal to the bit.");
+  drop_empty_columns(table, {"why not"});
   return table;
 }
 
 Table ratio_table(const Report& report) {
-  Table table{.title = "Speed ratios (tok/s)", .columns = {"methods", "cells", "ratio"}, .rows = {}, .notes = {}};
+  Table table{
+      .title = "Speed ratios (tok/s)", .columns = {"methods", "cell", "over", "ratio"}, .rows = {}, .notes = {}};
   for (const SpeedRatio& ratio : report.ratios) {
-    table.rows.push_back({ratio.methods, fmt::format("{} over {}", ratio.numerator, ratio.denominator),
-                          fmt::format("{:.2f}", ratio.value)});
+    table.rows.push_back({ratio.methods, ratio.numerator, ratio.denominator, fmt::format("{:.2f}", ratio.value)});
   }
   return table;
-}
-
-std::string printed(const std::optional<ReferenceFigure>& figure, int decimals) {
-  return figure ? fmt::format("{:.{}f}", figure->value, decimals) : "-";
-}
-
-// A column whose cells are all equal says so once, in the title.
-void move_to_title(Table& table, std::string_view column) {
-  const auto c = std::ranges::find(table.columns, column) - table.columns.begin();
-  const auto at = static_cast<size_t>(c);
-  const std::string value = table.rows[0][at];
-  if (!std::ranges::all_of(table.rows, [&](const auto& row) { return row[at] == value; })) return;
-  table.title += fmt::format("; {} {}", column, value);
-  table.columns.erase(table.columns.begin() + c);
-  for (auto& row : table.rows) row.erase(row.begin() + c);
 }
 
 Table projected_table(const Report& report) {
   Table table{.title = "Projected, not measured: device memory and speed",
-              .columns = {"model", "method", "dtype", "batch x seq", "projected arena MiB", "projected NVML MiB",
-                          "projected tok/s", "ZO2 paper GB", "paper/ours", "Python ZO2 MiB", "Python ZO2 tok/s"},
+              .columns = {"cell", "method", "dtype", "batch x seq", "projected arena MiB", "projected NVML MiB",
+                          "projected tok/s", "for"},
               .rows = {},
               .notes = {}};
-  std::set<std::string> sources;
-  std::set<std::string> hardware;
-  for (const ProjectedCell& cell : report.projected) {
-    const Record& record = report.records[cell.record];
+  for (size_t index : report.projected) {
+    const Record& record = report.records[index];
     const auto arena = record.metric("arena_planned_bytes");
-    table.rows.push_back({model_of(record), text_of(record, "method.name"), text_of(record, "engine.dtype"),
+    table.rows.push_back({record.request.slug, text_of(record, "method.name"), text_of(record, "engine.dtype"),
                           shape_of(record), mib(arena ? arena : record.metric("arena_bytes")),
                           mib(record.metric("nvml_projected_bytes")), number(record.metric("tokens_per_s")),
-                          printed(cell.published_memory, 2),
-                          cell.ratio_least ? fmt::format("{:.2f} to {:.2f}", *cell.ratio_least, *cell.ratio_most) : "-",
-                          printed(cell.measured_memory, 0), printed(cell.measured_speed, 0)});
-    hardware.insert(text_of(record, "engine.hardware"));
-    if (cell.published_memory) sources.insert("ZO2 paper: " + cell.published_memory->source);
-    if (cell.measured_memory) sources.insert("Python ZO2: " + cell.measured_memory->source);
+                          text_of(record, "engine.hardware")});
   }
-  if (table.rows.empty()) return table;
-  for (const char* column : {"method", "dtype", "batch x seq"}) move_to_title(table, column);
-  table.notes.push_back(
-      fmt::format("Projected by the forecast for {}, K = writeback_every as configured.", fmt::join(hardware, ", ")));
-  table.notes.push_back("paper/ours: the printed GB read as 10^9 bytes, and as 2^30.");
-  table.notes.insert(table.notes.end(), sources.begin(), sources.end());
+  move_to_title(table, {"method", "dtype", "batch x seq", "for"});
   return table;
+}
+
+std::string factor_text(const BesideFigure& figure) {
+  if (!figure.least) return "-";
+  const std::string least = fmt::format("{:.2f}", *figure.least);
+  return *figure.least == *figure.most ? least : fmt::format("{} to {:.2f}", least, *figure.most);
+}
+
+std::string theirs_text(const BesideFigure& figure) {
+  const ReferenceFigure& theirs = figure.theirs;
+  const bool printed = theirs.unit != "bytes" && !theirs.unit.empty();
+  return printed ? fmt::format("{} {}", theirs.value, theirs.unit) : format_in_column(*figure.metric, theirs.value);
+}
+
+Table beside_table(const Report& report, const Metric& metric) {
+  Table table{.title = fmt::format("Beside other systems: {}", metric.name),
+              .columns = {"cell", "ours", "theirs", "whose", "times better", "verdict", "why not"},
+              .rows = {},
+              .notes = {}};
+  std::vector<std::string> sources;
+  bool any_range = false;
+  for (const BesideFigure& figure : report.beside) {
+    if (figure.metric != &metric) continue;
+    const ReferenceFigure& theirs = figure.theirs;
+    const std::string whose = fmt::format("{}, {}", theirs.system, theirs.origin);
+    table.rows.push_back({cell_name(report.records[figure.record]),
+                          format_in_column(metric, *figure.ours) + (figure.projected ? " projected" : ""),
+                          theirs_text(figure), whose, factor_text(figure), standing(figure),
+                          figure.reason.empty() ? "-" : figure.reason});
+    any_range = any_range || figure.least != figure.most;
+    const std::string source = whose + ": " + theirs.source;
+    if (std::ranges::find(sources, source) == sources.end()) sources.push_back(source);
+  }
+  if (any_range) {
+    table.notes.emplace_back(
+        "times better: a printed GB read as 10^9 bytes, which the verdict is by, to 2^30 (1000 MiB lies between).");
+  }
+  table.notes.insert(table.notes.end(), sources.begin(), sources.end());
+  drop_empty_columns(table, {"why not"});
+  return table;
+}
+
+// "(opt-30b, zo2)": the values of a condition that no cell meets.
+std::string condition_text(const Condition& where) {
+  std::vector<std::string> values;
+  for (const auto& [key, choices] : where) {
+    for (const Json& choice : choices) values.push_back(choice.is_string() ? choice.get<std::string>() : choice.dump());
+  }
+  return fmt::format("({})", fmt::join(values, ", "));
 }
 
 Table expectation_table(const Report& report) {
@@ -186,21 +225,28 @@ Table expectation_table(const Report& report) {
               .notes = {}};
   for (const ExpectationVerdict& verdict : report.expectations) {
     const Expectation& expectation = verdict.expectation;
-    const Metric* metric = find_metric(expectation.metric);
-    const auto text = [&](double value) { return metric ? format_metric(*metric, value) : number(value); };
-    table.rows.push_back({verdict.slug.empty() ? "(no such cell)" : verdict.slug, expectation.metric,
-                          expectation.written, verdict.value ? text(*verdict.value) : "-",
-                          std::string(verdict_name(verdict.verdict)), expectation.source});
+    const std::string value =
+        verdict.value ? format_in_column(*find_metric(expectation.metric), *verdict.value) : verdict.reason;
+    table.rows.push_back({verdict.slug.empty() ? condition_text(expectation.where) : verdict.slug, expectation.metric,
+                          expectation.written, value, std::string(verdict_name(verdict.verdict)), expectation.source});
   }
   return table;
 }
 
 }  // namespace
 
-std::vector<Table> to_tables(const Report& report) {
-  std::vector<Table> tables{measured_table(report), equality_table(report), ratio_table(report),
-                            projected_table(report), expectation_table(report)};
+std::vector<Table> verdict_tables(const Report& report) {
+  std::vector<Table> tables{equality_table(report)};
+  for (const Metric& metric : metric_table()) tables.push_back(beside_table(report, metric));
+  tables.push_back(expectation_table(report));
   std::erase_if(tables, [](const Table& table) { return table.rows.empty(); });
+  return tables;
+}
+
+std::vector<Table> to_tables(const Report& report) {
+  std::vector<Table> tables{measured_table(report), projected_table(report), ratio_table(report)};
+  std::erase_if(tables, [](const Table& table) { return table.rows.empty(); });
+  for (Table& table : verdict_tables(report)) tables.push_back(std::move(table));
   return tables;
 }
 

@@ -1,62 +1,30 @@
 #include "experiment/runner.h"
 
-#include <fcntl.h>
 #include <spdlog/spdlog.h>
-#include <sys/file.h>
-#include <sys/prctl.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
-#include <csignal>
-#include <deque>
-#include <fstream>
-#include <map>
+#include <ctime>
+#include <optional>
 
 #include "base/error.h"
 #include "experiment/config_schema.h"
 #include "experiment/environment.h"
+#include "experiment/external.h"
 #include "experiment/gpu_lock.h"
 #include "experiment/gpu_sampler.h"
+#include "experiment/gpu_wait.h"
 #include "experiment/process.h"
 #include "experiment/progress.h"
+#include "experiment/repeat_result.h"
+#include "experiment/sweep_folder.h"
 
 namespace zo2 {
 namespace {
 
 namespace fs = std::filesystem;
 
-constexpr size_t kTailLines = 20;
-
-// Keeps a second runner out of the same folder for as long as it lives.
-class FolderLock {
- public:
-  explicit FolderLock(const fs::path& dir)
-      : descriptor_(open((dir / ".lock").c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0644)) {
-    ZO2_CHECK(descriptor_ >= 0, IoError, "cannot write to {}", dir.string());
-    if (flock(descriptor_, LOCK_EX | LOCK_NB) != 0) {
-      close(descriptor_);
-      throw IoError(fmt::format("another run is using {}: wait for it, or choose another --out", dir.string()));
-    }
-  }
-  ~FolderLock() { close(descriptor_); }
-  FolderLock(const FolderLock&) = delete;
-  FolderLock& operator=(const FolderLock&) = delete;
-
- private:
-  int descriptor_;
-};
-
-std::string last_lines(const fs::path& path) {
-  std::ifstream stream(path);
-  std::deque<std::string> lines;
-  std::string line;
-  while (std::getline(stream, line)) {
-    lines.push_back(line.substr(0, 500));
-    if (lines.size() > kTailLines) lines.pop_front();
-  }
-  return fmt::format("{}", fmt::join(lines, "\n"));
-}
+constexpr uintmax_t kLeastSpaceBytes = 64 << 10;
 
 std::string utc_now() {
   const std::time_t now = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
@@ -65,80 +33,6 @@ std::string utc_now() {
   char text[32];
   std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &fields);
   return text;
-}
-
-// The folders of cells that are there already, by full config hash: a cell keeps its folder when its slug changes.
-std::map<std::string, fs::path> existing_cells(const fs::path& cells) {
-  std::map<std::string, fs::path> folders;
-  for (const auto& cell : fs::directory_iterator(cells)) {
-    if (!cell.is_directory()) continue;
-    for (const auto& repeat : fs::directory_iterator(cell.path())) {
-      if (!fs::exists(repeat.path() / "config.json")) continue;
-      try {
-        folders.emplace(read_cell_request(repeat.path()).config_hash, cell.path());
-      } catch (const Error&) {  // a torn or foreign file: not a cell of ours
-      }
-      break;
-    }
-  }
-  return folders;
-}
-
-// What the child said and how it ended, as one result.
-Json combine(const fs::path& folder, const std::string& config_hash, const ProcessResult& process) {
-  Json result;
-  State state = State::crashed;
-  std::string error;
-  try {
-    if (fs::exists(folder / "result.json")) {
-      result = read_json(folder / "result.json");
-      state = parse_state(result.at("state").get<std::string>());
-    }
-  } catch (const std::exception& problem) {
-    result = Json();
-    error = fmt::format("its result cannot be read: {}", problem.what());
-  }
-  const bool has_result = !result.is_null();
-  const bool good = has_result && (state == State::ok || state == State::projected);
-  const bool clean_exit = process.exit_code == 0;
-  if (!(good && clean_exit)) {
-    if (process.interrupted) {
-      state = State::interrupted;
-      error = "interrupted";
-    } else if (process.timed_out) {
-      state = State::timeout;
-      error = fmt::format("stopped after {:.1f} s", process.wall_s);
-    } else if (process.kernel_oom) {
-      state = State::oom;
-      error = "the kernel killed it: the machine ran out of memory";
-    } else if (process.signal != 0) {
-      state = State::crashed;
-      error = fmt::format("ended by {}", signal_name(process.signal));
-    } else if (!has_result || good) {
-      state = State::crashed;
-      if (error.empty()) {
-        error = clean_exit ? "ended without a result" : fmt::format("ended with exit code {}", process.exit_code);
-      }
-    }
-  }
-  if (!has_result) result = make_result(state, config_hash);
-  result["state"] = state_name(state);
-  result["config_hash"] = config_hash;
-  if (state != State::ok && state != State::projected) {
-    if (!error.empty()) result["error"] = error;
-    if (const std::string tail = last_lines(folder / "stderr.log"); !tail.empty()) result["stderr_tail"] = tail;
-    if (process.signal != 0) result["signal"] = signal_name(process.signal);
-  }
-  result["exit_code"] = process.exit_code;
-  result["metrics"]["wall_s"] = process.wall_s;
-  result["metrics"]["host_rss_peak_bytes"] = process.rss_peak_bytes;
-  return result;
-}
-
-// Where a child ran, "cpu" or "cuda"; what it was asked when it did not say.
-std::string device_of(const Json& result, const Json& config) {
-  const Json chosen = result.value("chosen", Json::object());
-  return chosen.value("device", config_at(config, "engine.device").get<std::string>());
 }
 
 // null without a GPU.
@@ -152,80 +46,150 @@ class Runner {
   Runner(const Experiment& experiment, const RunOptions& options)
       : experiment_(experiment),
         options_(options),
+        repeats_(checked(experiment, select_repeats(experiment, options.selection))),
+        outcomes_(repeats_.size()),
         command_(options.child),
         nvml_(Nvml::open()),
-        gpu_(nvml_.visible_device()) {
+        gpu_(nvml_.visible_device()),
+        folder_(options.out, experiment, options.selection.shard.count > 1) {
     if (command_.empty()) command_ = {self_executable().string(), "cell"};
-    const fs::path cells = options.out / "cells";
-    std::error_code error;
-    fs::create_directories(cells, error);
-    ZO2_CHECK(!error, IoError, "cannot make the folder {}: {}", cells.string(), error.message());
+    if (gpu_) gpu_wait_.emplace(*gpu_, options.gpu_wait_s);
     environment_ = describe_environment(command_[0], nvml_);
-    folders_ = existing_cells(cells);
-    for (const Cell& cell : experiment.cells) folders_.emplace(cell.config_hash, cells / cell.folder_name());
   }
 
   RunSummary run() {
-    const FolderLock lock(options_.out);
-    const InterruptGuard guard;
-    write_file_atomically(options_.out / "experiment.json", to_json(experiment_).dump(2) + "\n");
-    RunSummary summary;
-    const int repeats = experiment_.manifest.repeats;
-    int total = 0;
-    for (const Cell& cell : experiment_.cells) total += cell.skip_reason ? 1 : repeats;
-    Progress progress(total, options_.quiet);
-    for (int repeat = 0; repeat < repeats; ++repeat) {
-      for (const Cell& cell : experiment_.cells) {
-        if (cell.skip_reason && repeat > 0) continue;
-        summary.interrupted = summary.interrupted || InterruptGuard::received() != 0;
-        if (summary.interrupted) return summary;
-        const std::optional<RepeatOutcome> outcome = run_repeat(cell, repeat, progress);
-        if (outcome) summary.repeats.push_back(*outcome);
-        summary.interrupted = !outcome || outcome->state == State::interrupted;
+    bool interrupted = false;
+    Progress progress(static_cast<int>(repeats_.size()), options_.quiet);
+    for (size_t i = 0; i < repeats_.size(); ++i) {
+      const Cell& cell = cell_of(repeats_[i]);
+      const fs::path& cell_folder = folder_.cell_folder(cell);
+      if (is_untidy(cell_folder, repeats_[i].repeat)) continue;  // looked at again once it is locked
+      const fs::path folder = record_path(cell_folder, repeats_[i].repeat);
+      if (const auto record = reusable(cell, folder)) {
+        outcomes_[i] = RepeatOutcome{folder, record->state, true};
+        progress.reuse(record->state);
       }
+    }
+    progress.begin_sweep();
+    for (size_t i = 0; i < repeats_.size() && !interrupted; ++i) {
+      if (outcomes_[i]) continue;
+      if (InterruptGuard::received() == 0) outcomes_[i] = run_repeat(repeats_[i], progress);
+      interrupted = !outcomes_[i] || outcomes_[i]->state == State::interrupted;
+    }
+    RunSummary summary{.repeats = {}, .interrupted = interrupted};
+    for (const auto& outcome : outcomes_) {
+      if (outcome) summary.repeats.push_back(*outcome);
     }
     return summary;
   }
 
  private:
+  // Refuses a bad command before anything is written.
+  static std::vector<Turn> checked(const Experiment& experiment, std::vector<Turn> repeats) {
+    for (const Turn& turn : repeats) {
+      const Cell& cell = experiment.cells[turn.cell];
+      if (is_external(cell.config) && !cell.skip_reason) external_command(cell.config);
+    }
+    return repeats;
+  }
+  const Cell& cell_of(const Turn& turn) const { return experiment_.cells[turn.cell]; }
+
   // nullopt when interrupted before it began.
-  std::optional<RepeatOutcome> run_repeat(const Cell& cell, int repeat, Progress& progress) {
-    const fs::path folder = folders_.at(cell.config_hash) / fmt::format("r{}", repeat);
-    if (auto finished = reusable(cell, folder)) {
-      progress.end(cell.slug, repeat, finished->result, true);
-      return RepeatOutcome{folder, finished->state, true};
+  std::optional<RepeatOutcome> run_repeat(const Turn& turn, Progress& progress) {
+    const Cell& cell = cell_of(turn);
+    const auto folder = RepeatFolder::lock(folder_.cell_folder(cell), turn.repeat, [&] {
+      tell_of_waiting(told_of_other_, fmt::format("{} r{}: another run is at it", cell.slug, turn.repeat));
+      return InterruptGuard::received() == 0;
+    });
+    if (!folder) return std::nullopt;
+    if (const auto record = reusable(cell, folder->record())) {  // it was untidy, or another shard was faster
+      progress.end(cell.slug, turn.repeat, record->result);
+      return RepeatOutcome{folder->record(), record->state, true};
     }
     std::optional<File> gpu_lock;
     if (watches_gpu(cell)) {
-      gpu_lock = lock_gpu(*gpu_, [this] { return keep_waiting(); });
+      gpu_lock = lock_gpu(*gpu_, [this] {
+        tell_of_waiting(told_of_gpu_, fmt::format("waiting for GPU {}: another run is using it", name_of_gpu()));
+        return InterruptGuard::received() == 0;
+      });
       if (!gpu_lock) return std::nullopt;
     }
-    prepare(cell, repeat, folder);
-    Json result;
-    if (cell.skip_reason) {
-      result = make_result(State::skipped, cell.config_hash);
-      result["reason"] = *cell.skip_reason;
-    } else {
-      const std::string started = utc_now();
-      progress.begin(cell.slug, repeat, folder, config_at(cell.config, "train.steps").get<int64_t>());
-      result = run_child(cell, folder, progress);
-      result["started_utc"] = started;
+    const std::optional<Json> result = measure(cell, turn.repeat, *folder, progress);
+    if (!result) {
+      folder->discard();
+      return std::nullopt;
     }
-    write_result(folder, result);
-    progress.end(cell.slug, repeat, result, false);
-    return RepeatOutcome{folder, parse_state(result["state"].get<std::string>()), false};
+    const State state = parse_state(result->at("state").get<std::string>());
+    // What fails for want of room says nothing about the cell.
+    ZO2_CHECK(!is_failure(state) || fs::space(options_.out).available >= kLeastSpaceBytes, IoError,
+              "the disk of {} is full", options_.out.string());
+    write_result(folder->attempt(), *result);
+    if (state == State::interrupted && fs::exists(folder->record())) {
+      folder->discard();
+    } else {
+      folder->accept();
+    }
+    progress.end(cell.slug, turn.repeat, *result);
+    return RepeatOutcome{folder->record(), state, false};
+  }
+
+  // An attempt, and a second one when the GPU was throttled.
+  std::optional<Json> measure(const Cell& cell, int repeat, const RepeatFolder& folder, Progress& progress) {
+    const auto throttled = [](const std::optional<Json>& result) {
+      return result && result->at("state") == state_name(State::ok) && was_throttled(*result);
+    };
+    std::optional<Json> result = attempt(cell, repeat, folder, progress);
+    if (!throttled(result)) return result;
+    tell(fmt::format("{} r{}: the GPU was throttled; running it once more", cell.slug, repeat));
+    result = attempt(cell, repeat, folder, progress);
+    if (result) result->at("warnings").push_back("the GPU was throttled in a first attempt; this is the second");
+    if (throttled(result)) {
+      (*result)["state"] = state_name(State::throttled);
+      (*result)["error"] =
+          fmt::format("the GPU was throttled twice ({}): see to its cooling and power, then --retry-failed",
+                      result->at("throttle_reasons").dump());
+    }
+    return result;
+  }
+
+  // Runs the repeat in the attempt's folder and leaves there all but the result. nullopt when interrupted before it
+  // began.
+  std::optional<Json> attempt(const Cell& cell, int repeat, const RepeatFolder& folder, Progress& progress) {
+    folder.begin();
+    const CellRequest request{experiment_.manifest.name, cell.slug, repeat, cell.config_hash, cell.config};
+    write_file_atomically(folder.attempt() / "config.json", to_json(request).dump(2) + "\n");
+    write_file_atomically(folder.attempt() / "env.json", environment_of(cell).dump(2) + "\n");
+    if (cell.skip_reason) {
+      Json result = make_result(State::skipped, cell.config_hash);
+      result["reason"] = *cell.skip_reason;
+      return result;
+    }
+    std::optional<GpuWait::Outcome> wait;
+    if (watches_gpu(cell)) {
+      wait = gpu_wait_->operator()([this] {
+        tell_of_waiting(told_of_heat_, fmt::format("waiting until GPU {} is free and cool", name_of_gpu()));
+        return InterruptGuard::received() == 0;
+      });
+      if (!wait) return std::nullopt;
+    }
+    const std::string started = utc_now();
+    progress.begin(cell.slug, repeat, folder.attempt(), config_at(cell.config, "train.steps").get<int64_t>());
+    Json result = run_child(cell, folder.attempt(), progress);
+    result["started_utc"] = started;
+    if (wait && device_of(result, cell.config) != "cpu") add_gpu_wait(*wait, result);
+    return result;
   }
 
   Json run_child(const Cell& cell, const fs::path& folder, Progress& progress) {
-    ProcessSpec spec{.command = command_,
-                     .stdout_path = folder / "stdout.log",
-                     .stderr_path = folder / "stderr.log",
-                     .timeout_s = experiment_.manifest.timeout_s,
-                     .grace_s = options_.grace_s};
-    spec.command.push_back(folder.string());
+    const ProcessSpec spec{.command = command_of(cell, folder),
+                           .stdout_path = folder / "stdout.log",
+                           .stderr_path = folder / "stderr.log",
+                           .timeout_s = experiment_.manifest.timeout_s,
+                           .grace_s = options_.grace_s};
     std::optional<GpuSampler> sampler;
     if (watches_gpu(cell)) sampler.emplace(*gpu_);
-    Json result = combine(folder, cell.config_hash, run_process(spec, [&] { progress.tick(); }));
+    Json result = watch(spec, cell, folder, progress);
+    fs::remove(folder / kReportedFile);
     const std::string device = device_of(result, cell.config);
     if (sampler) {
       const GpuReadings readings = sampler->stop();
@@ -237,29 +201,68 @@ class Runner {
     return result;
   }
 
+  static Json watch(const ProcessSpec& spec, const Cell& cell, const fs::path& folder, Progress& progress) {
+    try {
+      const ProcessResult process = run_process(spec, [&] { progress.tick(); });
+      if (is_external(cell.config)) report_external(folder, cell.config, cell.config_hash, process);
+      return result_of(folder, cell.config_hash, process);
+    } catch (const IoError& error) {
+      if (!is_external(cell.config)) throw;  // our own program: no cell could be run
+      Json result = make_result(State::crashed, cell.config_hash);
+      result["error"] = error.what();
+      return result;
+    }
+  }
+
+  std::vector<std::string> command_of(const Cell& cell, const fs::path& folder) const {
+    if (is_external(cell.config) && !cell.skip_reason) return external_command(cell.config);
+    std::vector<std::string> command = command_;
+    command.push_back(folder.string());
+    return command;
+  }
+
+  // What runs an external cell is its command, whichever build of ours measures it.
+  Json environment_of(const Cell& cell) const {
+    Json environment = environment_;
+    if (is_external(cell.config) && !cell.skip_reason) {
+      environment["binary_sha256"] = external_sha256(external_command(cell.config));
+    }
+    return environment;
+  }
+
   // `auto` may choose the GPU where there is one; only the child knows.
   bool watches_gpu(const Cell& cell) const {
     return gpu_ && !cell.skip_reason && config_at(cell.config, "engine.device") != "cpu" &&
            !config_at(cell.config, "engine.project").get<bool>();
   }
 
-  bool keep_waiting() {
-    if (!told_of_waiting_ && !options_.quiet) {
-      spdlog::info("waiting for GPU {}: another run is using it", gpu_->name().value_or(""));
-    }
-    told_of_waiting_ = true;
-    return InterruptGuard::received() == 0;
+  std::string name_of_gpu() const { return gpu_->name().value_or(""); }
+
+  void tell(const std::string& what) const {
+    if (!options_.quiet) spdlog::info("{}", what);
+  }
+  void tell_of_waiting(bool& told, const std::string& what) const {
+    if (!told) tell(what);
+    told = true;
   }
 
   std::optional<Record> reusable(const Cell& cell, const fs::path& folder) const {
     try {
       auto record = read_record(folder);
-      if (!record || cell.skip_reason || record->request.config_hash != cell.config_hash) return std::nullopt;
-      if (record->state != State::ok && record->state != State::projected) return std::nullopt;
+      if (!record || record->request.config_hash != cell.config_hash) return std::nullopt;
+      const State state = record->state;
+      if (cell.skip_reason || state == State::skipped) {
+        const bool same = cell.skip_reason && state == State::skipped && record->result["reason"] == *cell.skip_reason;
+        return same ? std::move(record) : std::nullopt;
+      }
+      if (options_.rerun || state == State::interrupted) return std::nullopt;
+      if (options_.retry_failed && is_failure(state)) return std::nullopt;
       const Json environment = read_json(folder / "env.json");
-      if (environment.at("binary_sha256") != environment_.at("binary_sha256")) return std::nullopt;
+      if (!options_.accept_build && environment.at("binary_sha256") != environment_of(cell).at("binary_sha256")) {
+        return std::nullopt;
+      }
       // A GPU's numbers are those of its model; a run on CPU and a forecast are the same beside any.
-      const bool on_gpu = record->state != State::projected && device_of(record->result, cell.config) == "cuda";
+      const bool on_gpu = state != State::projected && device_of(record->result, cell.config) != "cpu";
       if (on_gpu && gpu_name(environment) != gpu_name(environment_)) return std::nullopt;
       return record;
     } catch (const std::exception&) {  // unreadable: run it again
@@ -267,26 +270,20 @@ class Runner {
     }
   }
 
-  // An empty folder but for what the child needs. The old result goes first: a folder with one is never half-new.
-  void prepare(const Cell& cell, int repeat, const fs::path& folder) const {
-    std::error_code error;
-    fs::create_directories(folder, error);
-    ZO2_CHECK(!error, IoError, "cannot make the folder {}: {}", folder.string(), error.message());
-    fs::remove(folder / "result.json");
-    for (const char* name : {"samples.jsonl", "stdout.log", "stderr.log"}) fs::remove(folder / name);
-    const CellRequest request{experiment_.manifest.name, cell.slug, repeat, cell.config_hash, cell.config};
-    write_file_atomically(folder / "config.json", to_json(request).dump(2) + "\n");
-    write_file_atomically(folder / "env.json", environment_.dump(2) + "\n");
-  }
-
+  const InterruptGuard guard_;
   const Experiment& experiment_;
   const RunOptions& options_;
+  std::vector<Turn> repeats_;
+  std::vector<std::optional<RepeatOutcome>> outcomes_;  // of repeats_
   std::vector<std::string> command_;
   Nvml nvml_;
   std::optional<NvmlDevice> gpu_;  // the one that children use
-  bool told_of_waiting_ = false;
+  std::optional<GpuWait> gpu_wait_;
+  bool told_of_gpu_ = false;
+  bool told_of_heat_ = false;
+  bool told_of_other_ = false;
   Json environment_;
-  std::map<std::string, fs::path> folders_;  // by config hash
+  SweepFolder folder_;
 };
 
 }  // namespace
@@ -297,16 +294,17 @@ int RunSummary::count(State state) const {
 
 int RunSummary::exit_code() const {
   if (interrupted) return 130;
-  const bool failed = std::ranges::any_of(repeats, [](const RepeatOutcome& outcome) {
-    return outcome.state != State::ok && outcome.state != State::projected && outcome.state != State::skipped;
-  });
-  return failed ? 3 : 0;
+  return std::ranges::any_of(repeats, is_failure, &RepeatOutcome::state) ? 3 : 0;
 }
 
 RunSummary run_experiment(const Experiment& experiment, const RunOptions& options) {
-  return Runner(experiment, options).run();
+  Runner runner(experiment, options);
+  try {
+    return runner.run();
+  } catch (const IoError& error) {
+    throw IoError(fmt::format("{}\nwhat is recorded stays: once that is mended, the same command goes on from there",
+                              error.what()));
+  }
 }
-
-void die_with_parent() { prctl(PR_SET_PDEATHSIG, SIGKILL); }
 
 }  // namespace zo2

@@ -35,12 +35,26 @@ std::string compact_bytes(int64_t bytes) {
   return fmt::format("{}b", bytes);
 }
 
+// The script of a command: its first word that ends as a file's name does, else the program.
+std::string script_of(const Json& command) {
+  std::filesystem::path script = command.at(0).get<std::string>();
+  for (const Json& word : command) {
+    const std::filesystem::path path = word.get<std::string>();
+    if (!word.get<std::string>().starts_with('-') && path.has_extension()) {
+      script = path;
+      break;
+    }
+  }
+  return script.stem().string();
+}
+
 std::string slug_part(const KeySpec& spec, const Json& value) {
   if (value.is_null()) return "";
   if (spec.kind == ValueKind::boolean) {
     const size_t bar = spec.label.find('|');
     return std::string(value.get<bool>() ? spec.label.substr(0, bar) : spec.label.substr(bar + 1));
   }
+  if (spec.kind == ValueKind::words) return clean(script_of(value));
   std::string text;
   if (value.is_string()) {
     text = spec.key.ends_with(".path") ? std::filesystem::path(value.get<std::string>()).filename().string()

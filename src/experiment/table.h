@@ -1,7 +1,9 @@
-// A table of text: the one form that every printed report goes through.
+// A table of text: the one form that every printed report goes through, for a terminal, Markdown and CSV.
 #pragma once
 
+#include <initializer_list>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace zo2 {
@@ -15,5 +17,19 @@ struct Table {
 
 // Aligned for a terminal: columns of numbers to the right, others to the left. Ends with a line feed.
 std::string render_text(const Table& table);
+
+// The title as a heading, a pipe table as GitHub renders it, and the notes as a list.
+std::string render_markdown(const Table& table);
+
+// RFC 4180: the columns' names, then the rows. Title and notes are left out, and an empty cell stands for "-".
+std::string render_csv(const Table& table);
+
+void erase_column(Table& table, size_t column);
+
+// Takes out those of the columns `names` that say nothing ("-") in any row.
+void drop_empty_columns(Table& table, std::initializer_list<std::string_view> names);
+
+// Those of the columns `names` that say the same in every row say so once, in the title.
+void move_to_title(Table& table, std::initializer_list<std::string_view> names);
 
 }  // namespace zo2

@@ -54,7 +54,7 @@ Plan make_plan(const ModelConfig& config, const PlanSettings& settings, const At
   }
   plan.layout = plan_layout(plan.table, programs, settings.slots, settings.budget);
   for (auto* pass : {&plan.training, &plan.evaluation}) {
-    if (*pass) (*pass)->schedule = make_schedule((*pass)->program, plan.layout, settings.overlap);
+    if (*pass && settings.scheduled) (*pass)->schedule = make_schedule((*pass)->program, plan.layout, settings.overlap);
   }
 
   for (size_t weight = 0; weight < plan.table.weights.size(); ++weight) {

@@ -25,6 +25,7 @@ struct PlanSettings {
   bool overlap = true;
   ArenaBudget budget;
   int64_t writeback_every = 1;  // K
+  bool scheduled = true;        // false: PlannedPass::schedule stays empty, for who asks about memory only
 };
 
 // A program, its schedule, and which of Layout::buffer_offset is its.

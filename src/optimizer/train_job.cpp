@@ -6,6 +6,7 @@
 #include "optimizer/device_budget.h"
 #include "optimizer/run_folder.h"
 #include "optimizer/textbook_mezo.h"
+#include "runtime/nvtx.h"
 #include "runtime/replay.h"
 #include "store/parallel.h"
 
@@ -33,6 +34,11 @@ StepLogHeader log_header(const TrainJob& job, const Plan& plan, const std::strin
 // The steps at which the loop pauses: the device is drained, so that it can be read.
 int64_t next_pause(const TrainJob& job, int64_t step) {
   int64_t pause = job.trainer.steps;
+  if (job.capture.count > 0) {
+    for (int64_t edge : {job.capture.first, job.capture.first + job.capture.count}) {
+      if (edge > step) pause = std::min(pause, edge);
+    }
+  }
   for (int64_t every : {job.snapshot_every, job.evaluation ? job.eval_every : 0}) {
     if (every > 0) pause = std::min(pause, (step / every + 1) * every);
   }
@@ -41,7 +47,7 @@ int64_t next_pause(const TrainJob& job, int64_t step) {
 
 class Job {
  public:
-  Job(TrainJob& job, const TrainObserver& observer) : job_(job), observer_(observer) {}
+  Job(TrainJob& job, const TrainObserver& observer) : job_(job), observer_(observer), end_(job.trainer.steps) {}
 
   TrainReport run(const std::function<void(const HostWeights&)>& export_weights) {
     prepare();
@@ -53,14 +59,17 @@ class Job {
     // A run that was killed between a step and its evaluation, or while its record lacked it.
     if (first > 0) evaluate_at(first);
     Trainer trainer(*executor_, *job_.data, job_.trainer);
-    for (int64_t step = first; step < job_.trainer.steps;) {
+    for (int64_t step = first; step < end_;) {
       const int64_t pause = next_pause(job_, step);
-      trainer.run(step, pause, [&](const StepResult& result) {
+      std::optional<NvtxRange> capture;
+      if (job_.capture.contains(step)) capture.emplace("capture", static_cast<uint64_t>(step));
+      step = trainer.run(step, pause, [&](const StepResult& result) {
         entries_.insert(entries_.end(), result.entries.begin(), result.entries.end());
         if (folder_) folder_->append(result);
         observer_.on_step(result);
       });
-      step = pause;
+      if (step < pause) end_ = step;  // stop_before has ended it
+      capture.reset();
       at_pause(step);
     }
     finish(export_weights);
@@ -70,15 +79,7 @@ class Job {
  private:
   void prepare() {
     PlanSettings& settings = job_.plan;
-    settings.batch = job_.data->batch_size();
-    settings.seq = job_.data->longest();
-    settings.evaluation = false;
-    for (const auto* set : {&job_.evaluation, &job_.test}) {
-      if (!*set) continue;
-      settings.batch = std::max(settings.batch, (*set)->batch_size());
-      settings.seq = std::max(settings.seq, (*set)->longest());
-      settings.evaluation = true;
-    }
+    fit_to_data(settings, *job_.data, job_.evaluation.get(), job_.test.get());
     ZO2_CHECK(!job_.select_best || (job_.evaluation && job_.eval_every > 0), UsageError,
               "selecting the best weights needs evaluations: set train.eval_every, and data to evaluate on");
     job_.executor.rounded_noise = settings.scheme.noise_buffer;
@@ -125,7 +126,7 @@ class Job {
   }
 
   void at_pause(int64_t step) {
-    const bool last = step == job_.trainer.steps;
+    const bool last = step == end_;
     if (folder_ && job_.snapshot_every > 0 && (step % job_.snapshot_every == 0 || last)) {
       executor_->sync_host();
       folder_->write_snapshot(step, *weights_);
@@ -134,7 +135,7 @@ class Job {
   }
 
   void evaluate_at(int64_t step) {
-    const bool last = step == job_.trainer.steps;
+    const bool last = step == end_;
     if (!job_.evaluation || !(last || (job_.eval_every > 0 && step % job_.eval_every == 0))) return;
     const Evaluation found = evaluate(*job_.evaluation);
     observer_.on_evaluation(step, found);
@@ -164,7 +165,7 @@ class Job {
 
   // The weights that the run ends with take the place of the last ones.
   void select() {
-    report_.selected_step = job_.trainer.steps;
+    report_.selected_step = end_;
     report_.selected_weights = report_.final_weights;
     if (!job_.select_best || best_.step == 0) return;
     report_.selected_step = best_.step;
@@ -187,7 +188,7 @@ class Job {
           executor_->copies_only_ms(static_cast<int>(std::max<int64_t>(2, job_.plan.writeback_every)));
     }
     executor_.reset();
-    fold(*weights_, job_.trainer.steps);
+    fold(*weights_, end_);
     report_.final_weights = weights_hash(*weights_);
     select();
     if (job_.test) {
@@ -201,6 +202,7 @@ class Job {
 
   TrainJob& job_;
   const TrainObserver& observer_;
+  int64_t end_;  // the step after the last one
   Plan plan_;
   std::optional<HostWeights> weights_;
   std::optional<RunFolder> folder_;
@@ -222,6 +224,19 @@ MethodKind parse_method(std::string_view name) {
     if (name == method_name(method)) return method;
   }
   throw UsageError(fmt::format("unknown method '{}': known are zo2, resident, mezo", name));
+}
+
+void fit_to_data(PlanSettings& settings, const BatchSource& training, const EvaluationSet* evaluation,
+                 const EvaluationSet* test) {
+  settings.batch = training.batch_size();
+  settings.seq = training.longest();
+  settings.evaluation = false;
+  for (const EvaluationSet* set : {evaluation, test}) {
+    if (set == nullptr) continue;
+    settings.batch = std::max(settings.batch, set->batch_size());
+    settings.seq = std::max(settings.seq, set->longest());
+    settings.evaluation = true;
+  }
 }
 
 TrainReport run_train_job(TrainJob& job, const TrainObserver& observer,

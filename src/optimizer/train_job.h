@@ -40,7 +40,10 @@ struct TrainJob {
   std::unique_ptr<EvaluationSet> test;          // of the weights that the run ends with; may be null
   std::optional<std::filesystem::path> folder;  // step log and snapshots; resumes when there is a run in it
   int64_t snapshot_every = 0;                   // 0: never
-  std::string log_config;                       // free text of the log's header: whatever else must be equal to resume
+  // An NVTX range "capture", with the first step as payload, lies around the enqueuing of these steps; the loop pauses
+  // at its two ends, so that no other step is in flight there.
+  TraceWindow capture;
+  std::string log_config;  // free text of the log's header: whatever else must be equal to resume
 };
 
 struct TrainObserver {
@@ -63,8 +66,12 @@ struct TrainReport {
   int64_t host_bytes = 0;
 };
 
-// Runs to trainer.steps. `export_weights`, when given, sees the weights that the run ends with. Throws what the parts
-// throw.
+// Sets batch, seq and evaluation to what the data needs; `evaluation` and `test` may be null.
+void fit_to_data(PlanSettings& settings, const BatchSource& training, const EvaluationSet* evaluation,
+                 const EvaluationSet* test);
+
+// Runs to trainer.steps, or until trainer.stop_before ends it. `export_weights`, when given, sees the weights that the
+// run ends with. Throws what the parts throw.
 TrainReport run_train_job(TrainJob& job, const TrainObserver& observer,
                           const std::function<void(const HostWeights&)>& export_weights = nullptr);
 

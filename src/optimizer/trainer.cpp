@@ -21,10 +21,15 @@ void Trainer::submit(int64_t step) {
   }
 }
 
-void Trainer::run(int64_t first, int64_t last, const OnStep& on_step) {
-  if (first < last) submit(first);
-  for (int64_t step = first; step < last; ++step) {
-    if (step + 1 < last) submit(step + 1);
+int64_t Trainer::run(int64_t first, int64_t last, const OnStep& on_step) {
+  const auto submit_if_due = [&](int64_t step) {
+    const bool due = step < last && !settings_.stop_before(step);
+    if (due) submit(step);
+    return due;
+  };
+  int64_t step = first;
+  for (bool due = submit_if_due(first); due; ++step) {
+    due = submit_if_due(step + 1);
     StepResult result = executor_.next_result();
     result.tokens = tokens_.front();
     tokens_.pop_front();
@@ -38,6 +43,7 @@ void Trainer::run(int64_t first, int64_t last, const OnStep& on_step) {
         "or bf16",
         non_finite_, step);
   }
+  return step;
 }
 
 }  // namespace zo2

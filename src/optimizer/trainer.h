@@ -25,6 +25,8 @@ struct TrainerSettings {
   LearningRate learning_rate;
   int micro_batches = 1;     // passes a step, accumulated with one seed
   uint64_t noise_seed = 42;  // root of the sequence of step seeds (seed_at)
+  // Asked before a step is submitted, when all results but that of the step before are known; true ends the run there.
+  std::function<bool(int64_t step)> stop_before = [](int64_t) { return false; };
 };
 
 inline constexpr int kMaxNonFiniteSteps = 10;  // in a row; then the run stops
@@ -38,8 +40,9 @@ class Trainer {
       : executor_(executor), data_(data), settings_(settings) {}
 
   // Runs steps [first, last) to their end and calls on_step for each, in order. Throws DivergedError after ten steps
-  // in a row without a finite projected gradient (the entries of those steps change nothing).
-  void run(int64_t first, int64_t last, const OnStep& on_step);
+  // in a row without a finite projected gradient (the entries of those steps change nothing). Returns the step after
+  // the last one, which is less than `last` when stop_before ended the run.
+  int64_t run(int64_t first, int64_t last, const OnStep& on_step);
 
  private:
   void submit(int64_t step);

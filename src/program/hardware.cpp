@@ -28,6 +28,7 @@ Hardware read_hardware(const std::filesystem::path& path) {
                                       {"visit_gparams", &hardware.visit_gparams},
                                       {"memory_gbps", &hardware.memory_gbps},
                                       {"launch_us", &hardware.launch_us},
+                                      {"memory_mib", &hardware.memory_mib},
                                       {"idle_mib", &hardware.idle_mib},
                                       {"context_mib", &hardware.context_mib},
                                       {"workspace_mib", &hardware.workspace_mib},

@@ -20,6 +20,7 @@ struct Hardware {
   double visit_gparams = 0;           // parameters a second with one direction and one pending entry (two normals each)
   double memory_gbps = 0;             // device memory, for element-wise kernels
   double launch_us = 0;               // host cost of one operation
+  double memory_mib = 0;              // of the device, as NVML counts it
   double idle_mib = 0;                // NVML reading of an idle device
   double context_mib = 0;             // context, kernels and libraries
   double workspace_mib = 0;           // cuBLAS

@@ -102,6 +102,7 @@ void align_spans(std::vector<TraceSpan>& spans) {
 
 void write_trace(const std::filesystem::path& path, const std::vector<TraceSpan>& spans) {
   Json events = Json::array();
+  events.push_back({{"name", "process_name"}, {"ph", "M"}, {"pid", 1}, {"tid", 0}, {"args", {{"name", "zo2"}}}});
   for (size_t lane = 0; lane < kLanes.size(); ++lane) {
     events.push_back(
         {{"name", "thread_name"}, {"ph", "M"}, {"pid", 1}, {"tid", lane}, {"args", {{"name", kLanes[lane]}}}});

@@ -35,7 +35,8 @@ struct TraceSpan {
 // that is first in the program need not be.
 void align_spans(std::vector<TraceSpan>& spans);
 
-// Chrome's trace event format: one process, one thread a stream, an event a span with tile, slot and bytes.
+// Chrome's trace event format (docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU), which Perfetto
+// reads: one named process, one named thread a stream, a complete event a span with step, tile, slot and bytes.
 void write_trace(const std::filesystem::path& path, const std::vector<TraceSpan>& spans);
 
 // The inverse of write_trace, times to within rounding. Throws IoError when the file cannot be read, UsageError with

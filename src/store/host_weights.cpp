@@ -48,13 +48,22 @@ std::vector<int> hashing_order(const HostWeights& weights) {
 
 }  // namespace
 
-HostWeights::HostWeights(const ParameterTable& table, DType dtype, HostWeightsKind kind)
-    : table_(table), dtype_(dtype), kind_(kind), owners_(find_owners(table, kind)) {
-  for (int w = 0; w < static_cast<int>(owners_.size()); ++w) {
-    const int64_t bytes = table_.weights[static_cast<size_t>(w)].count() * dtype_bytes(dtype);
-    total_bytes_ += bytes;
-    if (owner(w) == w) physical_bytes_ += bytes;
+int64_t physical_weight_bytes(const ParameterTable& table, DType dtype, HostWeightsKind kind) {
+  const std::vector<int> owners = find_owners(table, kind);
+  int64_t bytes = 0;
+  for (size_t w = 0; w < owners.size(); ++w) {
+    if (owners[w] == static_cast<int>(w)) bytes += table.weights[w].count() * dtype_bytes(dtype);
   }
+  return bytes;
+}
+
+HostWeights::HostWeights(const ParameterTable& table, DType dtype, HostWeightsKind kind)
+    : table_(table),
+      dtype_(dtype),
+      kind_(kind),
+      owners_(find_owners(table, kind)),
+      total_bytes_(physical_weight_bytes(table, dtype, HostWeightsKind::exact)),
+      physical_bytes_(physical_weight_bytes(table, dtype, kind)) {
   // All at once first: mappings that nobody touched yet do not show in what is available.
   const std::string purpose = fmt::format("a model of {} parameters in {}{}", table_.count(), dtype_name(dtype),
                                           kind == HostWeightsKind::aliased ? ", one layer for all (aliased)," : "");

@@ -28,6 +28,10 @@ namespace zo2 {
 // and the same shape share the memory of the first of them, that of layer 1; weights outside the layers are exact.
 enum class HostWeightsKind : uint8_t { exact, aliased };
 
+// What the weights take without the sharing of aliases counted twice: HostWeights::physical_bytes() before there are
+// any.
+int64_t physical_weight_bytes(const ParameterTable& table, DType dtype, HostWeightsKind kind);
+
 class HostWeights {
  public:
   // Copies the table. All weights are zero. Throws OutOfMemoryError when physical_bytes() are not available.

@@ -21,7 +21,8 @@ TEST(Nvml, ReadsWhatTheLibrarySays) {
                                        {"0.bus_id", "00000000:C1:00.0"},
                                        {"0.total_bytes", "85520809984"},
                                        {"0.used_bytes", "503316480"},
-                                       {"0.sm_clock_mhz", "1980"},
+                                       {"0.sm_clock_mhz", "1755"},
+                                       {"0.sm_clock_max_mhz", "1980"},
                                        {"0.memory_clock_mhz", "2619"},
                                        {"0.temperature_c", "41"},
                                        {"0.power_mw", "123500"},
@@ -41,7 +42,8 @@ TEST(Nvml, ReadsWhatTheLibrarySays) {
   EXPECT_EQ(device.pci_bus_id(), "00000000:C1:00.0");
   EXPECT_EQ(device.memory().value().total_bytes, 85520809984);
   EXPECT_EQ(device.memory().value().used_bytes, 503316480);
-  EXPECT_EQ(device.sm_clock_mhz(), 1980);
+  EXPECT_EQ(device.sm_clock_mhz(), 1755);
+  EXPECT_EQ(device.sm_clock_max_mhz(), 1980);
   EXPECT_EQ(device.memory_clock_mhz(), 2619);
   EXPECT_EQ(device.temperature_c(), 41);
   EXPECT_EQ(device.power_w(), 123.5);
@@ -64,6 +66,7 @@ TEST(Nvml, WhatIsNotSupportedIsAbsent) {
   EXPECT_FALSE(device.memory());
   EXPECT_FALSE(device.compute_processes());
   EXPECT_EQ(device.sm_clock_mhz(), std::nullopt);
+  EXPECT_EQ(device.sm_clock_max_mhz(), std::nullopt);
   EXPECT_EQ(device.memory_clock_mhz(), std::nullopt);
   EXPECT_EQ(device.temperature_c(), std::nullopt);
   EXPECT_EQ(device.power_w(), std::nullopt);

@@ -4,7 +4,7 @@
 //   driver=580.1          devices=2 (default 1)        init_error=9
 //   0.name=Some GPU       0.uuid=GPU-1                 0.bus_id=00000000:01:00.0
 //   0.total_bytes=8000    0.used_bytes=500             0.processes=12:300 13:?   (pid:bytes)
-//   0.sm_clock_mhz= 0.memory_clock_mhz= 0.temperature_c= 0.power_mw= 0.power_limit_mw= 0.reasons=
+//   0.sm_clock_mhz= 0.sm_clock_max_mhz= 0.memory_clock_mhz= 0.temperature_c= 0.power_mw= 0.power_limit_mw= 0.reasons=
 //   0.link_generation= 0.link_width= 0.link_generation_max= 0.link_width_max=
 // What is not in the file is "not supported". Built with ZO2_STANDIN_OLD it lacks all functions but a few, and has one
 // under its old name, as the libraries of old drivers do.
@@ -138,6 +138,9 @@ int nvmlDeviceGetComputeRunningProcesses_v3(void* device, unsigned int* count, P
 int nvmlDeviceGetClockInfo(void* device, int clock, unsigned int* mhz) {
   if (clock != 1 && clock != 2) return kInvalidArgument;
   return number(key_of(device, clock == 1 ? "sm_clock_mhz" : "memory_clock_mhz"), mhz);
+}
+int nvmlDeviceGetMaxClockInfo(void* device, int clock, unsigned int* mhz) {
+  return clock == 1 ? number(key_of(device, "sm_clock_max_mhz"), mhz) : kInvalidArgument;
 }
 int nvmlDeviceGetTemperature(void* device, int sensor, unsigned int* degrees) {
   return sensor == 0 ? number(key_of(device, "temperature_c"), degrees) : kInvalidArgument;

@@ -13,6 +13,8 @@ GPU = """driver=580.1
 0.total_bytes=2147483648
 0.used_bytes=536870912
 0.processes=
+0.bus_id=00000000:C1:00.0
+0.sm_clock_max_mhz=1980
 0.link_generation=1
 0.link_width=16
 0.link_generation_max=5
@@ -32,14 +34,18 @@ def gpu_lines(tmp_path):
         environment.pop("CUDA_VISIBLE_DEVICES", None)
         # The exit code depends on this machine too: lines about other things may have advice of their own.
         done = subprocess.run([BINARY, "doctor", "--json"], env=environment, capture_output=True, text=True)
-        names = ("NVIDIA driver", "GPU", "GPU memory in use", "PCIe link")
+        names = ("NVIDIA driver", "GPU", "GPU memory in use", "GPU clocks", "PCIe link")
         return {line["check"]: (line["found"], line["advice"]) for line in json.loads(done.stdout) if line["check"] in names}
 
     return run
 
 
 def test_a_gpu_in_order_has_no_advice(gpu_lines):
-    assert gpu_lines(GPU) == {
+    lines = gpu_lines(GPU)
+    clocks, advice = lines.pop("GPU clocks")
+    assert clocks.startswith("up to 1980 MHz; to hold them while measuring: sudo nvidia-smi -i 00000000:C1:00.0 --lock-gpu-")
+    assert not advice
+    assert lines == {
         "NVIDIA driver": ("580.1", ""),
         "GPU": ("Some GPU", ""),
         "GPU memory in use": ("512.00 MiB of 2.00 GiB", ""),

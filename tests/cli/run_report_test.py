@@ -1,8 +1,10 @@
 """zo2 run and zo2 report on the quick experiment's small variant."""
 
+import csv
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import time
@@ -42,12 +44,43 @@ def test_a_sweep_leaves_complete_records(finished):
 def test_the_report_shows_measured_equal_and_projected(zo2, finished):
     out, _ = finished
     text = zo2("report", out).stdout
-    for part in ("Measured", "opt-125m  zo2", "PASS", "zo2/resident", "projected NVML MiB", "18.04", "Expectations"):
+    for part in ("Measured", "opt-125m  zo2", "PASS", "zo2/resident", "projected NVML MiB", "18.04 GB", "Expectations"):
         assert part in text
     report = json.loads(zo2("report", out, "--json").stdout)
     assert report["equality"][0]["verdict"] == "PASS", report["equality"]
     assert {ratio["methods"] for ratio in report["ratios"]} == {"resident/mezo", "zo2/mezo", "zo2/resident"}
-    assert [cell["published_memory"]["value"] for cell in report["projected"]] == [3.75, 18.04]
+    published = [figure for figure in report["beside"] if figure["theirs"]["origin"] == "published"]
+    assert [(figure["theirs"]["value"], figure["verdict"]) for figure in published] == [(3.75, "better"), (18.04, "better")]
+
+
+def test_the_report_has_other_formats(zo2, finished):
+    out, _ = finished
+    assert json.loads(zo2("report", out, "--format", "json").stdout) == json.loads(zo2("report", out, "--json").stdout)
+    assert "## Expectations\n\n| cell |" in zo2("report", out, "--format", "markdown").stdout
+    rows = list(csv.DictReader(zo2("report", out, "--format", "csv", "--table", "expect").stdout.splitlines()))
+    assert {row["verdict"] for row in rows} == {"PASS"} and rows[0]["cell"] == "opt-175b-zo2"
+    blocks = zo2("report", out, "--format", "csv").stdout.split("\n\n")
+    assert len(blocks) > 3 and all(block.startswith("# ") for block in blocks)
+    assert "no table 'nothing'" in zo2("report", out, "--table", "nothing", code=2).stderr
+
+
+def test_check_prints_verdicts_and_fails_when_one_does(zo2, finished, tmp_path):
+    out, _ = finished
+    assert "0 FAIL" in zo2("check", out, "--strict").stdout
+    copy = tmp_path / "copy"
+    shutil.copytree(out, copy)
+    result_file = next(copy.glob("cells/opt-125m-zo2-*/r0/result.json"))
+    result = json.loads(result_file.read_text())
+    result["metrics"]["gradient_nonzero_fraction"] = 0.5
+    result["hashes"]["final_weights"] = "0" * 64
+    result_file.write_text(json.dumps(result))
+    verdicts = json.loads(zo2("check", copy, "--json", code=1).stdout)
+    assert not verdicts["holds"] and verdicts["counts"]["FAIL"] == 2
+    assert verdicts["equality"][0]["reason"] == "final_weights differ"
+    shutil.rmtree(result_file.parent)
+    assert "no record yet of opt-125m-zo2" in zo2("check", copy).stdout
+    zo2("check", copy, "--strict", code=1)
+    assert "no records" in zo2("check", tmp_path, code=2).stderr
 
 
 def test_finished_repeats_are_reused(zo2, finished):

@@ -20,12 +20,32 @@ def events_of(folder):
     return json.loads((folder / "trace.json").read_text())["traceEvents"]
 
 
+def check_trace_event_format(trace):
+    """What Chrome's trace event format asks of complete ("X") and metadata ("M") events, the only ones that we write."""
+    assert set(trace) == {"displayTimeUnit", "traceEvents"} and trace["displayTimeUnit"] in ("ms", "ns")
+    last = {}
+    for event in trace["traceEvents"]:
+        assert isinstance(event["name"], str) and isinstance(event["args"], dict)
+        assert type(event["pid"]) is int and type(event["tid"]) is int
+        if event["ph"] == "M":
+            assert set(event) == {"name", "ph", "pid", "tid", "args"}
+            assert event["name"] in ("process_name", "thread_name") and isinstance(event["args"]["name"], str)
+            assert not last, "names come before what they name"
+            continue
+        assert event["ph"] == "X" and set(event) == {"name", "ph", "pid", "tid", "ts", "dur", "args"}
+        assert all(isinstance(event[key], (int, float)) and event[key] >= 0 for key in ("ts", "dur"))
+        assert event["ts"] >= last.get(event["tid"], 0), "in order of their begin"
+        last[event["tid"]] = event["ts"]
+
+
 def test_the_file_is_a_chrome_trace_with_named_lanes(traced):
+    check_trace_event_format(json.loads((traced / "trace.json").read_text()))
     events = events_of(traced)
-    names = {event["tid"]: event["args"]["name"] for event in events if event["ph"] == "M"}
+    names = {event["tid"]: event["args"]["name"] for event in events if event["name"] == "thread_name"}
     assert names == dict(enumerate(LANES))
+    assert [event["args"]["name"] for event in events if event["name"] == "process_name"] == ["zo2"]
     spans = [event for event in events if event["ph"] == "X"]
-    assert len(spans) + len(names) == len(events)
+    assert len(spans) + len(names) + 1 == len(events)
     assert {span["args"]["step"] for span in spans} == {2, 3}
     assert min(span["ts"] for span in spans) == 0
     for span in spans:

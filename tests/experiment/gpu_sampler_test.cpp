@@ -51,11 +51,27 @@ TEST(GpuReadings, TheTemperatureIsTheHighestOfAll) {
   EXPECT_EQ(result["metrics"]["gpu_temperature_c"], 71);
 }
 
-TEST(GpuReadings, OtherProcessesAreAWarning) {
-  EXPECT_EQ(result_of({.foreign_processes = 1})["warnings"],
-            Json({"the GPU was not free: 1 other process had a context on it before the start"}));
-  EXPECT_EQ(result_of({.foreign_processes = 2})["warnings"],
-            Json({"the GPU was not free: 2 other processes had a context on it before the start"}));
+TEST(GpuReadings, OtherProcessesAreCountedAndAWarning) {
+  const Json one = result_of({.foreign_processes = 1});
+  EXPECT_EQ(one["foreign_gpu_processes"], 1);
+  ASSERT_EQ(one["warnings"].size(), 1u);
+  const auto warning = one["warnings"][0].get<std::string>();
+  EXPECT_TRUE(warning.starts_with("the GPU was not free: 1 other process had a context on it")) << warning;
+  EXPECT_NE(result_of({.foreign_processes = 2})["warnings"][0].get<std::string>().find("2 other processes"),
+            std::string::npos);
+  const Json none = result_of({});
+  EXPECT_EQ(none["foreign_gpu_processes"], 0);
+  EXPECT_TRUE(none["warnings"].empty());
+}
+
+TEST(GpuReadings, HeatAndHardwareThrottleAndThePowerLimitDoesNot) {
+  const auto throttled = [](uint64_t bits) {
+    return was_throttled(result_of({.polls = {GpuPoll{.clock_event_reasons = bits}}}));
+  };
+  EXPECT_FALSE(throttled(0));
+  EXPECT_FALSE(throttled(0x04)) << "the power limit is how a GPU works that computes flat out";
+  for (const uint64_t bits : {0x08, 0x20, 0x40, 0x80, 0x44}) EXPECT_TRUE(throttled(bits)) << bits;
+  EXPECT_FALSE(was_throttled(Json::object())) << "not watched";
 }
 
 TEST(GpuReadings, WhatTheGpuDoesNotTellIsLeftOut) {
@@ -81,6 +97,18 @@ TEST(GpuSampler, SeesAShortPeak) {
   EXPECT_GE(readings.polls.size(), 2u);
   const auto life = std::chrono::steady_clock::now() - begin;
   EXPECT_LE((readings.polls.size() - 1) * 10ms, life) << "all but memory at every tenth";
+}
+
+TEST(GpuSampler, SeesAProcessThatComesWhileTheChildRunsAndStays) {
+  StandinNvml standin(NvmlValues{{"0.used_bytes", "500"}, {"0.processes", ""}});
+  GpuSampler sampler(Nvml::open().device(0).value());
+  standin.set("0.processes", "7:1 8:1");
+  std::thread gone([&] {  // the child's, which the driver clears away with delay
+    std::this_thread::sleep_for(100ms);
+    standin.set("0.processes", "8:1");
+  });
+  EXPECT_EQ(sampler.stop().foreign_processes, 1);
+  gone.join();
 }
 
 TEST(GpuSampler, StopsAtOnce) {

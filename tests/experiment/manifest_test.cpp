@@ -52,7 +52,7 @@ timeout: 1.5
   }
 }
 
-TEST(Manifest, AZipSetsSeveralKeysAndEqualCellsAreKeptOnce) {
+TEST(Manifest, ANamedAxisSetsSeveralKeysAndEqualCellsAreKeptOnce) {
   const TempFolder scratch;
   const auto path = scratch.write("m.yaml", R"(
 matrix:
@@ -65,6 +65,105 @@ matrix:
   EXPECT_EQ(slugs(experiment), "opt-125m-mezo opt-350m-zo2 ");
   EXPECT_EQ(config_at(experiment.cells[0].config, "data.seq"), 32);
   EXPECT_EQ(experiment.manifest.name, "m") << "the file's name, when none is given";
+}
+
+TEST(Manifest, AZipAdvancesItsListsTogetherBesideTheMatrix) {
+  const TempFolder scratch;
+  scratch.write("parent.yaml", R"(
+zip: {model.name: [opt-125m, opt-350m, opt-1.3b], data.seq: [128, 64, 32]}
+matrix: {method.name: [resident, zo2]}
+variants:
+  small: {zip: {model.name: [opt-125m], data.seq: [16]}}
+  plain: {zip: null}
+)");
+  const auto path = scratch.write("m.yaml", "extends: parent.yaml");
+  const Experiment experiment = load_experiment(path);
+  EXPECT_EQ(slugs(experiment),
+            "opt-125m-resident opt-125m-zo2 opt-350m-resident opt-350m-zo2 opt-1.3b-resident opt-1.3b-zo2 ");
+  EXPECT_EQ(config_at(experiment.cells[1].config, "data.seq"), 128);
+  EXPECT_EQ(config_at(experiment.cells[5].config, "data.seq"), 32);
+  const Experiment small = load_experiment(path, {.variant = "small", .overrides = {}});
+  EXPECT_EQ(slugs(small), "opt-125m-resident opt-125m-zo2 ") << "a later zip replaces the inherited one";
+  EXPECT_EQ(config_at(small.cells[0].config, "data.seq"), 16);
+  EXPECT_EQ(load_experiment(path, {.variant = "plain", .overrides = {}}).cells.size(), 2u);
+  const Experiment over = load_experiment(path, {.variant = "", .overrides = {"model.name=opt-125m"}});
+  EXPECT_EQ(slugs(over),
+            "opt-125m-resident-seq128 opt-125m-zo2-seq128 opt-125m-resident-seq64 opt-125m-zo2-seq64 "
+            "opt-125m-resident-seq32 opt-125m-zo2-seq32 ")
+      << "-S goes over one of its lists";
+}
+
+TEST(Manifest, VariablesStandForTextAndNumbersAndLaterOnesWin) {
+  const TempFolder scratch;
+  scratch.write("parent.yaml", R"(
+name: at ${seq} tokens of ${size}
+vars: {seq: 64, size: 125m, bound: 2 GB}
+defaults:
+  data:
+    seq: ${seq}
+matrix: {model.name: ["opt-${size}", opt-350m], train.steps: ["3${zeros}", 20]}
+exclude: [{where: {model.name: "opt-${size}", train.steps: 20}, reason: "${seq} tokens are too many"}]
+repeats: ${repeats}
+expect: [{where: {data.seq: "${seq}"}, metric: arena_bytes, at_most: "${bound}", source: "${size}"}]
+variants:
+  long: {vars: {seq: 128, zeros: "000"}}
+)");
+  const auto path = scratch.write("m.yaml", "extends: parent.yaml\nvars: {repeats: 2, zeros: 0, bound: 3 GB}");
+  const Experiment experiment = load_experiment(path);
+  EXPECT_EQ(experiment.manifest.name, "at 64 tokens of 125m");
+  EXPECT_EQ(experiment.manifest.repeats, 2);
+  ASSERT_EQ(experiment.cells.size(), 4u);
+  EXPECT_EQ(config_at(experiment.cells[0].config, "data.seq"), 64);
+  EXPECT_EQ(config_at(experiment.cells[0].config, "model.name"), "opt-125m");
+  EXPECT_EQ(config_at(experiment.cells[0].config, "train.steps"), 30);
+  EXPECT_EQ(experiment.cells[1].skip_reason, "64 tokens are too many");
+  EXPECT_EQ(experiment.manifest.expect.at(0).at_most, 3e9) << "the child's value";
+  EXPECT_EQ(experiment.manifest.expect.at(0).written, "at most 3 GB");
+  EXPECT_EQ(experiment.manifest.expect.at(0).source, "125m");
+  EXPECT_TRUE(matches(experiment.manifest.expect.at(0).where, experiment.cells[0].config));
+
+  const Experiment longer = load_experiment(path, {.variant = "long", .overrides = {}});
+  EXPECT_EQ(longer.manifest.name, "at 128 tokens of 125m");
+  EXPECT_EQ(config_at(longer.cells[0].config, "data.seq"), 128);
+  EXPECT_EQ(config_at(longer.cells[0].config, "train.steps"), 3000);
+
+  EXPECT_EQ(problems_of(scratch.path() / "parent.yaml")
+                .find((scratch.path() / "parent.yaml").string() + ":7:63: unknown variable 'zeros': known are bound"),
+            0u)
+      << problems_of(scratch.path() / "parent.yaml");
+}
+
+TEST(Manifest, MistakesWithVariablesAreNamedOnce) {
+  const TempFolder scratch;
+  const auto path = scratch.write("m.yaml", R"(vars: {length: many, list: [1, 2], again: "${length}"}
+defaults: {data: {seq: "${length}", batch: "${list}"}, method.lr: "${lenght}", method.eps: "1e-${length"}
+variants:
+  small: {vars: {fine: 1}, defaults: {data.batch: "${fine}"}}
+)");
+  const std::string file = path.string();
+  EXPECT_EQ(problems_of(path), file + ":1:28: vars: list: expected one value without variables, found a list\n" + file +
+                                   ":1:43: vars: again: expected one value without variables, found '${length}'\n" +
+                                   file + ":2:24: data.seq: expected an integer from 1 to 1048576, found 'many'\n" +
+                                   file + ":2:67: unknown variable 'lenght': did you mean 'length'?\n" + file +
+                                   ":2:92: '1e-${length' has a '${' without its '}'");
+}
+
+TEST(Manifest, RepeatsAreInterleavedUnlessTheManifestSaysSequential) {
+  const TempFolder scratch;
+  const auto order = [&](const std::string& line) {
+    const Experiment experiment = load_experiment(scratch.write("m.yaml", line + R"(
+matrix: {method.name: [resident, mezo, zo2]}
+exclude: [{where: {method.name: mezo}, reason: none}]
+repeats: 2
+)"));
+    std::string text;
+    for (const Turn& turn : turns(experiment))
+      text += std::to_string(turn.cell) + "r" + std::to_string(turn.repeat) + " ";
+    return text;
+  };
+  EXPECT_EQ(order(""), "0r0 1r0 2r0 0r1 2r1 ");
+  EXPECT_EQ(order("order: interleaved"), "0r0 1r0 2r0 0r1 2r1 ");
+  EXPECT_EQ(order("order: sequential"), "0r0 0r1 1r0 2r0 2r1 ");
 }
 
 TEST(Manifest, SlugsNameOnlyWhatTellsCellsApart) {
@@ -188,6 +287,46 @@ TEST(Manifest, ReportsAllMistakesAtOnceWithTheirPlaces) {
         ":15:10: repeats: expected an integer from 1 to 10000, found '0'", ":16:1: 'repeats' is given twice"}) {
     EXPECT_NE(problems.find(file + line), std::string::npos) << line << "\nin\n" << problems;
   }
+}
+
+TEST(Manifest, EightMistakesOfDifferentKindsAreAllReported) {
+  const TempFolder scratch;
+  const auto path = scratch.write("m.yaml", R"(matrx: {method.name: [zo2]}
+vars: {length: 64}
+defaults:
+  data: {seq: "${lenght}"}
+  method: {lerning_rate: 1e-3, eps: tiny}
+  train: {steps: 10, warmup: 10}
+zip: {model.name: [opt-125m, opt-350m], data.batch: [1, 2, 3]}
+order: sorted
+expect: [{where: {}, metric: token_per_s, at_least: 1}]
+)");
+  const std::string file = path.string();
+  EXPECT_EQ(problems_of(path),
+            file + ":1:1: unknown key 'matrx': did you mean 'matrix'?\n" + file +
+                ":4:15: unknown variable 'lenght': did you mean 'length'?\n" + file +
+                ":5:12: unknown key 'method.lerning_rate': did you mean 'method.lr'?\n" + file +
+                ":5:37: method.eps: expected a number from 1e-12 to 1, found 'tiny'\n" + file +
+                ":6:30: train.warmup 10 leaves nothing of train.steps 10 to measure\n" + file +
+                ":7:53: zip: data.batch has 3 values and model.name has 2: they advance together, so give as many\n" +
+                file + ":8:8: order: expected one of interleaved, sequential, found 'sorted'\n" + file +
+                ":9:30: unknown metric 'token_per_s': did you mean 'tokens_per_s'?");
+}
+
+TEST(Manifest, RefusesZipsThatCannotAdvance) {
+  const TempFolder scratch;
+  const auto refuses = [&](const std::string& text, const std::string& message) {
+    const auto path = scratch.write("m.yaml", text);
+    EXPECT_EQ(problems_of(path), path.string() + message);
+  };
+  refuses("zip: [1]", ":1:6: zip: expected a map, found a list");
+  refuses("zip: {data.seq: 5}", ":1:17: zip: data.seq: expected a list with a value for each cell, found '5'");
+  refuses("zip: {data.seq: []}",
+          ":1:17: zip: data.seq: expected a list with a value for each cell, found an empty one");
+  refuses("zip: {data.seqs: [1]}", ":1:7: unknown key 'data.seqs': did you mean 'data.seq'?");
+  refuses("zip: {data.seq: [0, 1]}", ":1:18: data.seq: expected an integer from 1 to 1048576, found '0'");
+  refuses("zip: {data.seq: [1, 2]}\nmatrix: {data.seq: [1, 2]}",
+          ":2:21: matrix: 'data.seq' is set by axis 'zip' and by axis 'data.seq'");
 }
 
 TEST(Manifest, RefusesValuesThatAreImpossibleTogether) {

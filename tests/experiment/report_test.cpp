@@ -2,12 +2,15 @@
 
 #include <gtest/gtest.h>
 
+#include <fmt/format.h>
+
 #include <cmath>
 #include <functional>
 #include <map>
 
 #include "base/error.h"
 #include "experiment/config_schema.h"
+#include "experiment/synthetic_records.h"
 #include "support.h"
 
 namespace zo2 {
@@ -15,56 +18,14 @@ namespace {
 
 using testing::TempFolder;
 
-// Synthetic records: the numbers are invented.
-class ReportTest : public ::testing::Test {
+class ReportTest : public SyntheticRecords {
  protected:
-  struct Options {
-    std::string method = "zo2";
-    int repeat = 0;
-    State state = State::ok;
-    double tokens_per_s = 100;
-    double gradient = 1.5;
-    std::string final_weights = "bbb";
-    std::map<std::string, Json> config{};
-    Json metrics = Json::object();
-  };
-
-  void add(const Options& options) {
-    Json config = default_config();
-    config_set(config, "method.name", options.method);
-    for (const auto& [key, value] : options.config) config_set(config, key, value);
-    const std::string hash = config_hash(config);
-    const std::string slug = config_at(config, "model.name").get<std::string>() + "-" + options.method;
-    const std::string folder = "cells/" + slug + "-" + hash.substr(0, 8) + "/r" + std::to_string(options.repeat);
-    scratch_.write(folder + "/config.json",
-                   to_json(CellRequest{"synthetic", slug, options.repeat, hash, config}).dump());
-    if (options.state == State::ok) {
-      SampleWriter writer(scratch_.path() / folder);
-      for (int step = 0; step < 10; ++step) {
-        writer.write(StepSample{step, 7u, {11.0}, {10.0}, {step == 0 ? 0.0 : options.gradient}, 20.0});
-      }
-    }
-    Json result = make_result(options.state, hash);
-    result["metrics"] = {{"tokens_per_s", options.tokens_per_s},
-                         {"step_ms_p50", 20.5},
-                         {"tile_bytes", 1 << 20},
-                         {"arena_bytes", 64 << 20},
-                         {"arena_planned_bytes", 64 << 20},
-                         {"loss_first", 10.5},
-                         {"loss_last", 10.25},
-                         {"host_rss_peak_bytes", 512 << 20}};
-    result["metrics"].update(options.metrics);
-    result["hashes"] = {{"initial_weights", "aaa"}, {"final_weights", options.final_weights}};
-    scratch_.write(folder + "/result.json", result.dump());
-  }
   Report report(const std::vector<ReferenceFigure>& figures = {}) { return build_report(scratch_.path(), figures); }
   EqualityVerdict only_verdict() {
     const auto verdicts = report().equality;
     EXPECT_EQ(verdicts.size(), 1u);
     return verdicts.empty() ? EqualityVerdict{} : verdicts[0];
   }
-
-  TempFolder scratch_;
 };
 
 TEST_F(ReportTest, EqualRunsPass) {
@@ -132,33 +93,155 @@ TEST_F(ReportTest, RatiosAreOfMediansOverGoodRepeats) {
   EXPECT_DOUBLE_EQ(ratios["resident/mezo"], 100.0 / 30);
 }
 
-TEST_F(ReportTest, ProjectionsStandBesideFiguresOfTheSameShapeOnly) {
-  const std::map<std::string, Json> shape{
-      {"model.name", "opt-1.3b"}, {"model.tie_embeddings", false}, {"engine.project", true}};
-  add({.state = State::projected, .config = shape, .metrics = {{"nvml_projected_bytes", 1'500'000'000}}});
-  ReferenceFigure figure;
-  figure.system = "python-zo2";
-  figure.origin = "published";
-  figure.model = "opt-1.3b";
-  figure.metric = "nvml_step_peak_bytes";
-  figure.value = 3.75;
-  figure.unit = "GB";
-  figure.dtype = "fp16";
-  figure.batch = 1;
-  figure.seq = 2048;
-  figure.source = "README";
-  Report result = report({figure});
-  ASSERT_EQ(result.projected.size(), 1u);
-  EXPECT_DOUBLE_EQ(result.projected[0].ratio_least.value(), 2.5);
-  EXPECT_NEAR(result.projected[0].ratio_most.value(), 2.684, 1e-3);
-  EXPECT_TRUE(result.measured.empty());
+class BesideTest : public ReportTest {
+ protected:
+  static ReferenceFigure figure(const std::string& metric, double value, const std::string& unit) {
+    ReferenceFigure figure;
+    figure.system = "python-zo2";
+    figure.origin = "published";
+    figure.method = "zo2";
+    figure.model = "opt-1.3b";
+    figure.metric = metric;
+    figure.value = value;
+    figure.unit = unit;
+    figure.dtype = "fp16";
+    figure.batch = 1;
+    figure.seq = 2048;
+    figure.gpu = "NVIDIA H100 80GB";
+    figure.link = "PCIe 5";
+    figure.source = "README";
+    return figure;
+  }
+  // On a GPU; what only these tests need.
+  void add_on_gpu(Options options, const std::string& gpu = "NVIDIA H100 80GB HBM3", int generation = 5) {
+    options.config.insert({{"model.name", "opt-1.3b"}, {"model.tie_embeddings", false}});
+    options.metrics.update({{"pcie_link_generation", generation}, {"pcie_link_width", 16}});
+    options.environment = {{"gpu", {{"name", gpu}}}};
+    options.result = {{"chosen", {{"device", "cuda"}}}};
+    add(options);
+  }
+  BesideFigure only(const ReferenceFigure& figure) {
+    const auto beside = report({figure}).beside;
+    EXPECT_EQ(beside.size(), 1u);
+    return beside.empty() ? BesideFigure{} : beside[0];
+  }
+};
+
+TEST_F(BesideTest, APrintedGbIsReadLeastFavourablyToUs) {
+  add_on_gpu({.metrics = {{"nvml_step_peak_bytes", 1'500'000'000}}});
+  const BesideFigure beside = only(figure("nvml_step_peak_bytes", 3.75, "GB"));
+  EXPECT_DOUBLE_EQ(beside.least.value(), 2.5);
+  EXPECT_NEAR(beside.most.value(), 2.684, 1e-3);
+  EXPECT_EQ(standing(beside), "better");
+  EXPECT_EQ(standing(only(figure("nvml_step_peak_bytes", 1.45, "GB"))), "worse") << "though 1.45 GiB would be more";
+}
+
+TEST_F(BesideTest, OnlyTheSameShapeAndMethodStandBeside) {
+  add_on_gpu({.metrics = {{"nvml_step_peak_bytes", 1'500'000'000}}});
+  const ReferenceFigure same = figure("nvml_step_peak_bytes", 3.75, "GB");
   for (const auto& change : std::vector<std::function<void(ReferenceFigure&)>>{
            [](auto& f) { f.seq = 1024; }, [](auto& f) { f.dtype = "fp32"; }, [](auto& f) { f.batch = 8; },
-           [](auto& f) { f.tie_embeddings = true; }, [](auto& f) { f.model = "opt-2.7b"; }}) {
-    ReferenceFigure other = figure;
+           [](auto& f) { f.tie_embeddings = true; }, [](auto& f) { f.model = "opt-2.7b"; },
+           [](auto& f) { f.method = "mezo"; }, [](auto& f) { f.task = "SST2"; }}) {
+    ReferenceFigure other = same;
     change(other);
-    EXPECT_FALSE(report({other}).projected[0].published_memory);
+    EXPECT_TRUE(report({other}).beside.empty());
   }
+}
+
+TEST_F(BesideTest, SpeedIsComparableOnTheSameGpuAndLinkOnly) {
+  add_on_gpu({.tokens_per_s = 200});
+  const ReferenceFigure theirs = figure("tokens_per_s", 100, "tok/s");
+  EXPECT_DOUBLE_EQ(only(theirs).least.value(), 2);
+  ReferenceFigure elsewhere = theirs;
+  elsewhere.gpu = "NVIDIA A100 80GB";
+  EXPECT_EQ(standing(only(elsewhere)), "NOT-COMPARABLE");
+  EXPECT_EQ(only(elsewhere).reason, "processor: NVIDIA H100 80GB HBM3 and NVIDIA A100 80GB");
+  elsewhere = theirs;
+  elsewhere.link = "PCIe 4";
+  EXPECT_EQ(only(elsewhere).reason, "link: PCIe 5 x16 and PCIe 4");
+  elsewhere = figure("nvml_step_peak_bytes", 1, "GB");
+  elsewhere.gpu = "NVIDIA A100 80GB";
+  add_on_gpu({.metrics = {{"nvml_step_peak_bytes", 500'000'000}}});
+  EXPECT_EQ(standing(only(elsewhere)), "better") << "memory is comparable across GPUs";
+}
+
+TEST_F(BesideTest, AScoreIsShownBesideTheSameTasksWithoutAFactor) {
+  add_on_gpu({.config = {{"data.kind", "task"}, {"data.path", "prepared/WSC"}}, .metrics = {{"test_accuracy", 0.6}}});
+  ReferenceFigure theirs = figure("test_accuracy", 0, "");
+  theirs.set_value("63.46 %");
+  theirs.seq = 0;
+  EXPECT_TRUE(report({theirs}).beside.empty()) << "no task";
+  theirs.task = "WSC";
+  EXPECT_DOUBLE_EQ(theirs.readings().least, 0.6346);
+  EXPECT_EQ(only(theirs).ours, 0.6);
+  EXPECT_EQ(standing(only(theirs)), "NOT-COMPARABLE");
+}
+
+TEST_F(BesideTest, AForecastHasMemoryBesideTheirsAndNoSpeed) {
+  add_on_gpu({.state = State::projected,
+              .config = {{"engine.project", true}},
+              .metrics = {{"nvml_projected_bytes", 1'500'000'000}}});
+  const BesideFigure memory = only(figure("nvml_step_peak_bytes", 3.75, "GB"));
+  EXPECT_TRUE(memory.projected);
+  EXPECT_DOUBLE_EQ(memory.least.value(), 2.5);
+  EXPECT_EQ(only(figure("tokens_per_s", 100, "tok/s")).reason, "ours is a forecast");
+  EXPECT_TRUE(report().measured.empty());
+}
+
+TEST_F(ReportTest, WhatWasSpoiledIsOutOfVerdicts) {
+  const auto verdict = [&](const std::string& metric) {
+    scratch_.write("experiment.json", R"({"name": "e", "expect": [{"where": {}, "metric": ")" + metric +
+                                          R"(", "at_least": 1, "source": "us"}]})");
+    const auto verdicts = report().expectations;
+    EXPECT_EQ(verdicts.size(), 1u);
+    return fmt::format("{} {}", verdict_name(verdicts[0].verdict), verdicts[0].reason);
+  };
+  const Json memory{{"nvml_step_peak_bytes", 1 << 30}};
+  add({.state = State::throttled, .metrics = memory});
+  EXPECT_EQ(verdict("tokens_per_s"), "NOT-COMPARABLE the GPU was throttled");
+  EXPECT_EQ(verdict("nvml_step_peak_bytes"), "PASS ");
+  add({.metrics = memory, .result = {{"foreign_gpu_processes", 1}}});
+  EXPECT_EQ(verdict("nvml_step_peak_bytes"), "NOT-COMPARABLE another process was on the GPU");
+  EXPECT_EQ(verdict("arena_bytes"), "PASS ") << "the arena is the program's own account";
+  EXPECT_EQ(verdict("tokens_per_s"), "PASS ");
+}
+
+TEST_F(ReportTest, AliasedWeightsHaveNoLossHostMemoryOrEquality) {
+  const std::map<std::string, Json> aliased{{"engine.host_weights", "aliased"}};
+  add({.method = "resident", .config = aliased});
+  add({.method = "zo2", .config = aliased});
+  EXPECT_EQ(only_verdict().verdict, Verdict::not_comparable);
+  EXPECT_EQ(only_verdict().reason, "host weights are aliased");
+  scratch_.write("experiment.json", R"({"name": "e", "expect": [
+    {"where": {"method.name": ["zo2"]}, "metric": "loss_last", "at_most": 90, "source": "us"},
+    {"where": {"method.name": ["zo2"]}, "metric": "host_rss_peak_bytes", "at_least": 1, "source": "us"},
+    {"where": {"method.name": ["zo2"]}, "metric": "tokens_per_s", "at_least": 1, "source": "us"}]})");
+  const auto verdicts = report().expectations;
+  EXPECT_EQ(verdicts[0].verdict, Verdict::not_comparable);
+  EXPECT_EQ(verdicts[1].verdict, Verdict::not_comparable);
+  EXPECT_EQ(verdicts[2].verdict, Verdict::pass);
+  const std::string table = render_text(to_tables(report())[0]);
+  EXPECT_NE(table.find("opt-125m-zo2 *"), std::string::npos) << table;
+  EXPECT_EQ(table.find("10.50000"), std::string::npos) << table;
+}
+
+TEST_F(ReportTest, AThrottledRepeatLeavesTheVerdictToTheOthers) {
+  add({.repeat = 0, .state = State::throttled, .tokens_per_s = 10});
+  add({.repeat = 1, .tokens_per_s = 100});
+  add({.repeat = 2, .state = State::crashed, .tokens_per_s = 10});
+  scratch_.write("experiment.json", R"({"name": "e", "expect": [
+    {"where": {}, "metric": "tokens_per_s", "at_least": 90, "source": "us"}]})");
+  EXPECT_EQ(report().expectations[0].verdict, Verdict::pass);
+  EXPECT_EQ(report().measured[0].tokens_per_s, std::vector<double>{100});
+}
+
+TEST_F(ReportTest, ANonFiniteRepeatIsTheWorst) {
+  add({.repeat = 0, .metrics = {{"loss_last", "nan"}}});
+  add({.repeat = 1});
+  scratch_.write("experiment.json", R"({"name": "e", "expect": [
+    {"where": {}, "metric": "loss_last", "at_most": 90, "source": "us"}]})");
+  EXPECT_EQ(report().expectations[0].verdict, Verdict::fail);
 }
 
 TEST_F(ReportTest, ExpectationsAreJudgedByTheWorstRepeat) {
@@ -215,15 +298,34 @@ TEST(Table, AlignsNumbersRightAndWordsLeft) {
             "note\n");
 }
 
+TEST(Table, MarkdownHasAlignmentAndEscapedBars) {
+  EXPECT_EQ(render_markdown({"Title", {"name", "n"}, {{"a|b", "5"}}, {"* note"}}),
+            "## Title\n\n"
+            "| name | n |\n"
+            "| --- | ---: |\n"
+            "| a\\|b | 5 |\n\n"
+            "- \\* note\n");
+}
+
+TEST(Table, CsvQuotesWhatNeedsIt) {
+  EXPECT_EQ(render_csv({"Title", {"name", "n"}, {{"a, \"b\"", "-"}, {"c", "5"}}, {"note"}}),
+            "name,n\n"
+            "\"a, \"\"b\"\"\",\n"
+            "c,5\n");
+}
+
 TEST(Reference, PublishedFilesAreReadAsPrinted) {
   const auto folder = std::filesystem::path(__FILE__).parent_path() / "../../experiments/reference";
   const auto figures = read_references(folder);
   std::map<std::string, double> published;
+  bool mezo_wsc = false;
   for (const ReferenceFigure& figure : figures) {
     EXPECT_FALSE(figure.source.empty());
     EXPECT_FALSE(figure.how_read.empty());
-    if (figure.origin == "published") published[figure.model] = figure.value;
+    if (figure.origin == "published" && figure.task.empty()) published[figure.model] = figure.value;
+    mezo_wsc = mezo_wsc || (figure.method == "mezo" && figure.task == "WSC" && figure.value == 63.46);
   }
+  EXPECT_TRUE(mezo_wsc);
   EXPECT_EQ(published.size(), 7u);
   EXPECT_EQ(published["opt-1.3b"], 3.75);
   EXPECT_EQ(published["opt-175b"], 18.04);
@@ -239,10 +341,12 @@ TEST(Reference, AMistakeIsNamedWithItsLine) {
     }
     return "";
   };
-  const std::string good = "model: m, system: s, source: t, ";
+  const std::string good = "model: m, system: s, source: t, origin: measured, method: zo2, ";
   EXPECT_NE(problem("figures:\n  - {" + good + "metric: speed, value: 1 s}").find("r.yaml:2: unknown metric 'speed'"),
             std::string::npos);
   EXPECT_NE(problem("figures:\n  - {" + good + "metric: wall_s, value: 1}").find("needs a unit"), std::string::npos);
+  EXPECT_NE(problem("figures:\n  - {" + good + "metric: wall_s, value: 1 GB}").find("wall_s is in s"),
+            std::string::npos);
   EXPECT_NE(problem("figures:\n  - {metric: wall_s, value: 1 s}").find("needs system"), std::string::npos);
   EXPECT_NE(problem("figures: [").find("r.yaml:"), std::string::npos);
   EXPECT_THROW(read_reference(scratch.path() / "absent.yaml"), IoError);

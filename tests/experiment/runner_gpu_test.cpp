@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <fstream>
 #include <sstream>
 #include <thread>
 
@@ -35,6 +36,7 @@ NvmlValues some_gpu() {
           {"0.used_bytes", "500"},
           {"0.processes", ""},
           {"0.sm_clock_mhz", "345"},
+          {"0.sm_clock_max_mhz", "1980"},
           {"0.temperature_c", "35"},
           {"0.power_mw", "70000"},
           {"0.power_limit_mw", "700000"},
@@ -48,7 +50,7 @@ NvmlValues some_gpu() {
 // A child that ends well, having run on `device`.
 std::string succeed_on(const std::string& device) {
   return R"(echo '{"schema":1,"state":"ok","metrics":{},"warnings":["its own"],"chosen":{"device":")" + device +
-         R"("}}' > "$1/result.json")";
+         R"("}}' > "$1/reported.json")";
 }
 
 // put KEY VALUE changes what the GPU says.
@@ -57,12 +59,20 @@ constexpr const char* kPut =
 
 class RunnerGpuTest : public ::testing::Test {
  protected:
-  RunSummary run(const std::string& script, const std::string& engine = "{}", bool quiet = true) {
+  RunSummary run(const std::string& script, const std::string& engine = "{}", RunOptions options = {},
+                 const std::string& rest = "") {
     const fs::path manifest =
-        scratch_.write("m.yaml", "name: test\ndefaults:\n  data: {seq: 8}\n  engine: " + engine + "\n");
-    const fs::path file = scratch_.write("child.sh", "#!/bin/sh\ncd $TMPDIR; " + script + "\n");
-    return run_experiment(load_experiment(manifest.string()),
-                          {.out = out(), .child = {"/bin/sh", file.string()}, .grace_s = 0.3, .quiet = quiet});
+        scratch_.write("m.yaml", "name: test\ndefaults:\n  data: {seq: 8}\n  engine: " + engine + "\n" + rest);
+    const fs::path file = scratch_.write("child.sh", "#!/bin/sh\ncd $TMPDIR; " + std::string(kPut) + script + "\n");
+    options.out = out();
+    options.child = {"/bin/sh", file.string()};
+    options.grace_s = 0.3;
+    options.quiet = !loud_;
+    return run_experiment(load_experiment(manifest.string()), options);
+  }
+  int64_t runs() {
+    std::ifstream stream(scratch_ / "runs");
+    return std::count(std::istreambuf_iterator<char>(stream), {}, '\n');
   }
   Record only_record() { return read_records(out()).at(0); }
   fs::path out() const { return scratch_.path() / "out"; }
@@ -70,6 +80,7 @@ class RunnerGpuTest : public ::testing::Test {
     return lock_gpu(Nvml::open().visible_device().value(), [] { return false; });
   }
 
+  bool loud_ = false;  // on standard error
   TempFolder scratch_;
   ScopedVariable temporary_{"TMPDIR", scratch_.path().c_str()};
   StandinNvml standin_{some_gpu()};
@@ -77,8 +88,7 @@ class RunnerGpuTest : public ::testing::Test {
 
 TEST_F(RunnerGpuTest, ARecordSaysWhatTheGpuDid) {
   const RunSummary summary =
-      run(std::string(kPut) +
-          "put link_generation 5; put power_mw 400000; put sm_clock_mhz 1900; put temperature_c 66; "
+      run("put link_generation 5; put power_mw 400000; put sm_clock_mhz 1900; put temperature_c 66; "
           "put used_bytes 7000; sleep 0.3; put used_bytes 3000; sleep 0.5; put used_bytes 500; " +
           succeed_on("cuda"));
   EXPECT_EQ(summary.exit_code(), 0);
@@ -97,23 +107,83 @@ TEST_F(RunnerGpuTest, ARecordSaysWhatTheGpuDid) {
 
 TEST_F(RunnerGpuTest, WhatDisturbedTheRunIsAWarning) {
   standin_.set("0.processes", "77:100");
-  standin_.set("0.reasons", "64");
-  run(succeed_on("cuda"));
+  standin_.set("0.reasons", "4");
+  run(succeed_on("cuda"), "{}", {.gpu_wait_s = 0.2});
   const Json result = only_record().result;
-  EXPECT_EQ(result["throttle_reasons"], Json({"hw_thermal_slowdown"}));
-  ASSERT_EQ(result["warnings"].size(), 3u) << "its own, throttling, another process";
+  EXPECT_EQ(result["throttle_reasons"], Json({"sw_power_cap"}));
+  ASSERT_EQ(result["warnings"].size(), 3u) << "its own, the power limit, another process";
+  EXPECT_EQ(result["foreign_gpu_processes"], 1);
   EXPECT_EQ(result["state"], "ok");
 }
 
+TEST_F(RunnerGpuTest, AThrottledRepeatIsRunOnceMore) {
+  standin_.set("0.reasons", "64");
+  const std::string count = "echo ran >> runs; ";
+  EXPECT_EQ(run(count + "sleep 0.3; put reasons 0; " + succeed_on("cuda")).exit_code(), 0);
+  EXPECT_EQ(runs(), 2);
+  EXPECT_EQ(only_record().state, State::ok);
+  EXPECT_EQ(only_record().result["throttle_reasons"], Json::array());
+  EXPECT_EQ(only_record().result["warnings"].back(), "the GPU was throttled in a first attempt; this is the second");
+
+  standin_.set("0.reasons", "64");
+  EXPECT_EQ(run(count + "echo '{}' > \"$1/samples.jsonl\"; " + succeed_on("cuda"), "{}", {.rerun = true}).exit_code(),
+            3);
+  EXPECT_EQ(runs(), 4) << "not a third time";
+  const Record record = only_record();
+  EXPECT_EQ(record.state, State::throttled);
+  EXPECT_EQ(record.result["throttle_reasons"], Json({"hw_thermal_slowdown"}));
+  EXPECT_TRUE(fs::exists(record.folder / "samples.jsonl"));
+  EXPECT_EQ(record.bytes("nvml_run_peak_bytes"), 500);
+}
+
+TEST_F(RunnerGpuTest, ARepeatStartsOnACoolGpu) {
+  const std::string heats_up = "put temperature_c 60; " + succeed_on("cuda");
+  std::thread fan([&] {  // cools after the first repeat of two
+    while (!fs::exists(out() / "cells") || read_records(out()).empty()) std::this_thread::sleep_for(5ms);
+    std::this_thread::sleep_for(300ms);
+    standin_.set("0.temperature_c", "39");
+  });
+  EXPECT_EQ(run(heats_up, "{}", {}, "repeats: 2\n").exit_code(), 0);
+  fan.join();
+  const auto records = read_records(out());
+  ASSERT_EQ(records.size(), 2u);
+  EXPECT_EQ(records[0].metric("gpu_start_temperature_c"), 35);
+  EXPECT_LT(records[0].metric("gpu_wait_s").value(), 0.1);
+  EXPECT_EQ(records[1].metric("gpu_start_temperature_c"), 39) << "five degrees more would do";
+  EXPECT_GT(records[1].metric("gpu_wait_s").value(), 0.1);
+  EXPECT_EQ(records[1].result["warnings"], Json({"its own"}));
+}
+
+TEST_F(RunnerGpuTest, TheWaitForACoolGpuIsBounded) {
+  run("put temperature_c 60; " + succeed_on("cuda"), "{}", {.gpu_wait_s = 0.3}, "repeats: 2\n");
+  const Record second = read_records(out()).at(1);
+  EXPECT_EQ(second.metric("gpu_start_temperature_c"), 60);
+  EXPECT_GE(second.metric("gpu_wait_s").value(), 0.3);
+  EXPECT_LT(second.metric("gpu_wait_s").value(), 5);
+  const auto warning = second.result["warnings"].back().get<std::string>();
+  EXPECT_TRUE(warning.starts_with("the GPU was still at 60 C after 0 s of waiting, and at 35 C when the first"))
+      << warning;
+}
+
+TEST_F(RunnerGpuTest, AProcessThatStaysIsWaitedForOnce) {
+  standin_.set("0.processes", "77:100");
+  run(succeed_on("cuda"), "{}", {.gpu_wait_s = 0.3}, "repeats: 3\n");
+  const auto records = read_records(out());
+  ASSERT_EQ(records.size(), 3u);
+  EXPECT_GE(records[0].metric("gpu_wait_s").value(), 0.3);
+  for (const size_t later : {1, 2}) EXPECT_LT(records[later].metric("gpu_wait_s").value(), 0.1);
+  for (const Record& record : records) EXPECT_EQ(record.result["foreign_gpu_processes"], 1);
+}
+
 TEST_F(RunnerGpuTest, ARunOutOfMemoryKeepsItsPeak) {
-  run(std::string(kPut) + "put used_bytes 8000; sleep 0.3; exit 1");
+  run("put used_bytes 8000; sleep 0.3; exit 1");
   EXPECT_EQ(only_record().state, State::crashed);
   EXPECT_EQ(only_record().bytes("nvml_run_peak_bytes"), 8000);
 }
 
 TEST_F(RunnerGpuTest, ARunOnCpuSaysNothingOfTheGpu) {
   standin_.set("0.processes", "77:100");
-  run(succeed_on("cpu"));
+  run(succeed_on("cpu"), "{}", {.gpu_wait_s = 0});
   const Json result = only_record().result;
   EXPECT_EQ(result["warnings"], Json({"its own"}));
   EXPECT_FALSE(result.contains("throttle_reasons"));
@@ -137,9 +207,10 @@ TEST_F(RunnerGpuTest, ASecondRunWaitsForTheGpuAndSaysSoOnce) {
       std::make_shared<spdlog::logger>("test", std::make_shared<spdlog::sinks::ostream_sink_mt>(log)));
   std::optional<File> first = hold_gpu();
   ASSERT_TRUE(first);
-  std::thread second([&] { EXPECT_EQ(run(succeed_on("cuda"), "{}", false).exit_code(), 0); });
+  loud_ = true;
+  std::thread second([&] { EXPECT_EQ(run("touch began; " + succeed_on("cuda")).exit_code(), 0); });
   std::this_thread::sleep_for(500ms);
-  EXPECT_TRUE(!fs::exists(out() / "cells") || fs::is_empty(out() / "cells")) << "has not begun";
+  EXPECT_FALSE(fs::exists(scratch_ / "began"));
   first.reset();
   second.join();
   spdlog::set_default_logger(old_logger);
@@ -186,6 +257,7 @@ TEST_F(RunnerGpuTest, TheEnvironmentDescribesTheGpuWithoutNamingIt) {
   EXPECT_EQ(environment["gpu"], Json({{"name", "GPU A"},
                                       {"memory_bytes", 8000},
                                       {"driver", "580.1"},
+                                      {"sm_clock_max_mhz", 1980},
                                       {"power_limit_w", 700.0},
                                       {"pcie_generation_max", 5},
                                       {"pcie_width_max", 16}}));

@@ -11,8 +11,10 @@
 #include <thread>
 
 #include "base/error.h"
+#include "base/sha256.h"
 #include "base/standin_nvml.h"
 #include "experiment/process.h"
+#include "experiment/sweep_folder.h"
 #include "support.h"
 
 namespace zo2 {
@@ -21,19 +23,35 @@ namespace {
 using testing::TempFolder;
 namespace fs = std::filesystem;
 
-constexpr const char* kSucceed = R"(echo '{"schema":1,"state":"ok","metrics":{"tokens_per_s":5}}' > "$1/result.json")";
+constexpr const char* kSucceed =
+    R"(echo '{"schema":1,"state":"ok","metrics":{"tokens_per_s":5}}' > "$1/reported.json")";
 
 class RunnerTest : public ::testing::Test {
  protected:
   Experiment experiment(const std::string& rest = "") {
     return load_experiment(scratch_.write("m.yaml", "name: test\ndefaults: {data.seq: 8}\n" + rest));
   }
-  RunSummary run(const Experiment& experiment, const std::string& script) {
-    const fs::path file = scratch_.write("child.sh", "#!/bin/sh\n" + script + "\n");
-    RunOptions options{.out = out(), .child = {"/bin/sh", file.string()}};
+  RunSummary run(const Experiment& experiment, const std::string& script, RunOptions options = {}) {
+    options.out = out();
+    options.child = {"/bin/sh", scratch_.write("child.sh", "#!/bin/sh\n" + script + "\n").string()};
     options.grace_s = 0.3;
     options.quiet = true;
     return run_experiment(experiment, options);
+  }
+  // A script that notes that it ran before it does the rest.
+  std::string counted(const std::string& rest) {
+    return "echo ran >> " + (scratch_.path() / "runs").string() + "; " + rest;
+  }
+  int64_t runs() {
+    std::ifstream stream(scratch_.path() / "runs");
+    return std::count(std::istreambuf_iterator<char>(stream), {}, '\n');
+  }
+  void pretend_another_program() {
+    for (const Record& record : read_records(out())) {
+      Json environment = read_json(record.folder / "env.json");
+      environment["binary_sha256"] = "another program";
+      write_file_atomically(record.folder / "env.json", environment.dump());
+    }
   }
   Record only_record() { return read_records(out()).at(0); }
   fs::path out() const { return scratch_.path() / "out"; }
@@ -81,19 +99,22 @@ TEST_F(RunnerTest, ASignalIsACrashWithTheLastWordsOfTheProcess) {
 TEST_F(RunnerTest, ARepeatWithoutAResultHasCrashedWhateverItsExitCode) {
   run(experiment(), "exit 7");
   EXPECT_EQ(only_record().result["error"], "ended with exit code 7");
-  run(experiment(), "exit 0");
+  const RunOptions again{.retry_failed = true};
+  run(experiment(), "exit 0", again);
   EXPECT_EQ(only_record().state, State::crashed);
   EXPECT_EQ(only_record().result["error"], "ended without a result");
-  run(experiment(), R"(echo '{"state": "o' > "$1/result.json")");
+  run(experiment(), R"(echo '{"state": "o' > "$1/reported.json")", again);
   EXPECT_EQ(only_record().state, State::crashed);
-  run(experiment(), std::string(kSucceed) + "; exit 1");
+  EXPECT_NE(only_record().result["error"].get<std::string>().find("cannot be read"), std::string::npos);
+  run(experiment(), std::string(kSucceed) + "; exit 1", again);
   EXPECT_EQ(only_record().state, State::crashed) << "a good result before a bad end";
 }
 
 TEST_F(RunnerTest, TheStateThatTheProcessReportsIsKept) {
   for (const char* state : {"oom", "diverged"}) {
     const RunSummary summary = run(
-        experiment(), std::string(R"(echo '{"state":")") + state + R"(","error":"why"}' > "$1/result.json"; exit 1)");
+        experiment(), std::string(R"(echo '{"state":")") + state + R"(","error":"why"}' > "$1/reported.json"; exit 1)",
+        {.rerun = true});
     EXPECT_EQ(summary.exit_code(), 3);
     EXPECT_EQ(state_name(only_record().state), state);
     EXPECT_EQ(only_record().result["error"], "why");
@@ -128,36 +149,98 @@ TEST_F(RunnerTest, RepeatsAreInterleavedAndSkippedCellsRecordedOnce) {
   EXPECT_EQ(records[2].result["reason"], "too slow");
 }
 
-TEST_F(RunnerTest, OnlyWhatIsNotFinishedRunsAgain) {
-  const std::string script = "echo ran >> " + (scratch_.path() / "runs").string() + "; ";
-  const auto runs = [&] {
-    std::ifstream stream(scratch_.path() / "runs");
-    return std::count(std::istreambuf_iterator<char>(stream), {}, '\n');
-  };
+TEST_F(RunnerTest, OnlyWhatIsNotThereRunsAgain) {
   const Experiment first = experiment("matrix: {method.name: [zo2, mezo]}");
-  run(first, script + "case $1 in *mezo*) exit 1;; esac; " + kSucceed);
+  EXPECT_EQ(run(first, counted("case $1 in *mezo*) exit 1;; esac; ") + kSucceed).exit_code(), 3);
   EXPECT_EQ(runs(), 2);
-  const RunSummary second = run(first, script + kSucceed);
+  const RunSummary second = run(first, counted(kSucceed));
+  EXPECT_EQ(runs(), 2) << "a failure is a result";
+  EXPECT_EQ(second.exit_code(), 3);
+  EXPECT_TRUE(second.repeats[0].reused && second.repeats[1].reused);
+  const RunSummary third = run(first, counted(kSucceed), {.retry_failed = true});
   EXPECT_EQ(runs(), 3) << "the failed one";
-  EXPECT_TRUE(second.repeats[0].reused);
-  EXPECT_FALSE(second.repeats[1].reused);
-  EXPECT_EQ(second.exit_code(), 0);
+  EXPECT_FALSE(third.repeats[1].reused);
+  EXPECT_EQ(third.exit_code(), 0);
 
-  run(experiment("matrix: {method.name: [zo2, mezo], data.batch: [1, 2]}"), script + kSucceed);
+  run(experiment("matrix: {method.name: [zo2, mezo], data.batch: [1, 2]}"), counted(kSucceed));
   EXPECT_EQ(runs(), 5) << "two new cells; the old ones keep their folders although their slugs have grown";
 
-  for (const Record& record : read_records(out())) {
-    Json environment = read_json(record.folder / "env.json");
-    environment["binary_sha256"] = "another program";
-    write_file_atomically(record.folder / "env.json", environment.dump());
-  }
-  run(first, script + kSucceed);
+  pretend_another_program();
+  run(first, counted(kSucceed), {.accept_build = true});
+  EXPECT_EQ(runs(), 5) << "asked not to mind";
+  run(first, counted(kSucceed));
   EXPECT_EQ(runs(), 7) << "another program made those records";
 }
 
-TEST_F(RunnerTest, AnOldResultIsGoneBeforeTheProcessStarts) {
+TEST_F(RunnerTest, ARerunReplacesOnlyWhatItFinishes) {
+  const Experiment both = experiment("matrix: {method.name: [zo2, mezo]}");
+  run(both, std::string("echo first > $1/note; ") + kSucceed);
+  const auto note = [&](int index) {
+    std::ifstream stream(read_records(out()).at(static_cast<size_t>(index)).folder / "note");
+    return std::string{std::istreambuf_iterator<char>(stream), {}};
+  };
+  // The second one is interrupted, while the first record is still there for all to see.
+  const RunSummary summary =
+      run(both,
+          "case $1 in *mezo*) test -e $1/../r0/result.json && echo seen > " + (scratch_ / "seen").string() +
+              "; kill -INT " + std::to_string(getpid()) + "; exec sleep 30;; esac; echo again > $1/note; " + kSucceed,
+          {.rerun = true});
+  EXPECT_TRUE(summary.interrupted);
+  EXPECT_EQ(note(0), "again\n");
+  EXPECT_EQ(note(1), "first\n") << "an interrupted attempt does not replace a finished record";
+  EXPECT_EQ(read_records(out()).at(1).state, State::ok);
+  EXPECT_TRUE(fs::exists(scratch_ / "seen"));
+}
+
+TEST_F(RunnerTest, OnlySelectedRepeatsAreRunAndRecorded) {
+  const Experiment both = experiment("repeats: 2\nmatrix: {method.name: [zo2, mezo]}");
+  const RunSummary summary = run(both, kSucceed, {.selection = {.only = {"method.name=mezo"}, .shard = {2, 2}}});
+  ASSERT_EQ(summary.repeats.size(), 1u);
+  const auto records = read_records(out());
+  ASSERT_EQ(records.size(), 1u);
+  EXPECT_EQ(records[0].request.slug, "opt-125m-mezo");
+  EXPECT_EQ(records[0].request.repeat, 1);
+  EXPECT_EQ(read_json(out() / "experiment.json")["cells"].size(), 2u) << "the experiment is the whole one";
+  EXPECT_THROW(run(both, kSucceed, {.selection = {.only = {"nothing"}}}), UsageError);
+}
+
+TEST_F(RunnerTest, WhatAKilledRerunLeftIsTidiedAwayAndTheRecordReused) {
+  const Experiment one = experiment();
+  run(one, counted(kSucceed));
+  const fs::path left = out() / "cells" / one.cells[0].folder_name() / "new-r0";
+  fs::create_directory(left);
+  const RunSummary summary = run(one, counted(kSucceed));
+  EXPECT_TRUE(summary.repeats.at(0).reused);
+  EXPECT_EQ(runs(), 1);
+  EXPECT_FALSE(fs::exists(left));
+}
+
+TEST_F(RunnerTest, ARepeatThatAnotherRunnerHasIsWaitedForAndReused) {
+  const Experiment one = experiment();
+  const fs::path cell = out() / "cells" / one.cells[0].folder_name();
+  auto other = RepeatFolder::lock(cell, 0, [] { return false; });
+  ASSERT_TRUE(other);
+  RunSummary summary;
+  std::thread runner([&] { summary = run(one, counted(kSucceed), {.selection = {.shard = {1, 2}}}); });
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  EXPECT_EQ(runs(), 0);
+  other->begin();
+  write_file_atomically(other->attempt() / "config.json",
+                        to_json(CellRequest{"test", "x", 0, one.cells[0].config_hash, one.cells[0].config}).dump());
+  write_file_atomically(other->attempt() / "env.json", Json{{"binary_sha256", sha256_hex_of_file("/bin/sh")}}.dump());
+  write_result(other->attempt(), make_result(State::ok, one.cells[0].config_hash));
+  other->accept();
+  other.reset();
+  runner.join();
+  EXPECT_EQ(runs(), 0);
+  ASSERT_EQ(summary.repeats.size(), 1u);
+  EXPECT_TRUE(summary.repeats[0].reused);
+}
+
+TEST_F(RunnerTest, AProcessStartsInAnEmptyFolder) {
   run(experiment(), "echo 1 > $1/samples.jsonl; " + std::string(kSucceed) + "; exit 1");
-  run(experiment(), R"(test ! -e "$1/result.json" && test ! -e "$1/samples.jsonl" && )" + std::string(kSucceed));
+  run(experiment(), R"(test ! -e "$1/reported.json" && test ! -e "$1/samples.jsonl" && )" + std::string(kSucceed),
+      {.retry_failed = true});
   EXPECT_EQ(only_record().state, State::ok);
 }
 
@@ -191,10 +274,22 @@ TEST_F(RunnerTest, WhatTheProcessLeavesBehindIsKilled) {
   EXPECT_TRUE(gone());
 }
 
+TEST_F(RunnerTest, TheHarnessCostsLittleBesideTheProcessesThemselves) {
+  constexpr int kRepeats = 20;
+  const Experiment twenty = experiment("repeats: " + std::to_string(kRepeats));
+  const auto begin = std::chrono::steady_clock::now();
+  EXPECT_EQ(run(twenty, kSucceed).exit_code(), 0);
+  double cost_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  for (const Record& record : read_records(out())) cost_s -= record.metric("wall_s").value();
+  RecordProperty("milliseconds_a_repeat", static_cast<int>(1000 * cost_s / kRepeats));
+  EXPECT_LT(cost_s / kRepeats, 0.3);
+}
+
 TEST_F(RunnerTest, RefusesAnOutputThatItCannotWriteAndAProgramThatIsNotThere) {
   const fs::path file = scratch_.write("file", "");
   EXPECT_THROW(run_experiment(experiment(), {.out = file / "out", .child = {"/bin/sh"}}), IoError);
   EXPECT_THROW(run_experiment(experiment(), {.out = out(), .child = {"/nowhere/zo2"}}), Error);
+  EXPECT_THROW(run_experiment(experiment(), {.out = out(), .child = {"/"}}), Error);
 }
 
 TEST(Process, ReportsItsPeakMemory) {

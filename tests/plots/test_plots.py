@@ -1,5 +1,7 @@
-"""The figures, from a small folder of records whose numbers are invented (SYNTHETIC in every name)."""
+"""The figures, from small folders of records whose numbers are invented (SYNTHETIC in every name)."""
 
+import gzip
+import hashlib
 import json
 import pathlib
 import subprocess
@@ -11,90 +13,343 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from plots import __main__ as program  # noqa: E402
-from plots import memory_table, quick_throughput, style  # noqa: E402
-from plots.records import read_figures, read_records  # noqa: E402
+from plots import ablation, bars, forecast, intervals, loss, memory_table, overlap, series, style  # noqa: E402
+from plots import text, throughput, waterfall  # noqa: E402
+from plots.records import NothingToDraw, Results, read_figures, read_hardware, read_records  # noqa: E402
 
-REFERENCE = ROOT / "experiments" / "reference"
+EXPERIMENTS = ROOT / "experiments"
 MIB = 2**20
+DEFAULTS = {"model.name": "opt-125m", "model.path": None, "model.tie_embeddings": None, "data.batch": 1, "data.seq": 128,
+            "method.name": "zo2", "method.writeback_every": 1, "train.steps": 9, "engine.dtype": "bf16",
+            "engine.slots": 4, "engine.head": "chunked", "engine.gpu_memory": "smallest", "engine.host": "registered",
+            "engine.host_weights": "exact", "engine.trace": 0, "engine.project": False, "engine.device": "auto",
+            "engine.hardware": "h100-pcie5"}
 
 
-def add(folder, slug, *, state="ok", repeat=0, model="opt-125m", method="zo2", dtype="bf16", seq=128, tied=None,
-        metrics=None):
-    path = folder / "cells" / f"{slug}-00000000" / f"r{repeat}"
-    path.mkdir(parents=True)
-    config = {"model": {"name": model, "path": None, "tie_embeddings": tied}, "data": {"batch": 1, "seq": seq},
-              "method": {"name": method}, "engine": {"dtype": dtype}}
-    (path / "config.json").write_text(json.dumps({"schema": 1, "experiment": "SYNTHETIC", "slug": slug,
-                                                  "repeat": repeat, "config_hash": slug, "config": config}))
-    (path / "result.json").write_text(json.dumps({"schema": 1, "state": state, "config_hash": "0" * 64,
-                                                  "metrics": metrics or {}}))
-    return path
+def add(folder, config=None, *, state="ok", repeats=1, metrics=(), device="cpu", gpu=None, samples=(), **members):
+    """A cell's repeats; metrics: {name: value, or a list with one for each repeat}. Returns the first's folder."""
+    flat = DEFAULTS | (config or {})
+    nested = {}
+    for key, value in flat.items():
+        section, name = key.split(".")
+        nested.setdefault(section, {})[name] = value
+    digest = hashlib.sha256(json.dumps(flat).encode()).hexdigest()
+    cell = folder / "cells" / f"SYNTHETIC-{digest[:8]}"
+    for repeat in range(repeats):
+        path = cell / f"r{repeat}"
+        path.mkdir(parents=True)
+        request = {"schema": 1, "experiment": "SYNTHETIC", "slug": "SYNTHETIC", "repeat": repeat, "config_hash": digest,
+                   "config": nested}
+        numbers = {name: value[repeat] if isinstance(value, list) else value for name, value in dict(metrics).items()}
+        result = {"schema": 1, "state": state, "config_hash": digest, "metrics": numbers, "chosen": {"device": device}}
+        result |= members
+        (path / "config.json").write_text(json.dumps(request))
+        (path / "env.json").write_text(json.dumps({"gpu": {"name": gpu} if gpu else None}))
+        (path / "samples.jsonl").write_text("".join(json.dumps(sample) + "\n" for sample in samples))
+        (path / "result.json").write_text(json.dumps(result))
+        order = folder / "experiment.json"
+        cells = json.loads(order.read_text())["cells"] if order.exists() else []
+        order.write_text(json.dumps({"cells": cells + [{"config_hash": digest}] * (repeat == 0)}))
+    return cell / "r0"
+
+
+def results_of(*folders):
+    return Results([record for folder in folders for record in read_records(folder)],
+                   read_figures(EXPERIMENTS / "reference"), read_hardware(EXPERIMENTS / "hardware"))
+
+
+def step(number, plus, minus):
+    return {"kind": "step", "step": number, "loss_plus": plus, "loss_minus": minus}
+
+
+def big(model, **config):
+    """The shape of the published table."""
+    return {"model.name": model, "model.tie_embeddings": False, "engine.dtype": "fp16", "data.seq": 2048} | config
 
 
 @pytest.fixture
-def synthetic(tmp_path):
-    for method, speed in {"mezo": 90, "resident": 260, "zo2": 245}.items():
-        for repeat in range(2):
-            add(tmp_path, f"SYNTHETIC-opt-125m-{method}", method=method, repeat=repeat,
-                metrics={"tokens_per_s": speed + repeat})
-    for method, speed in {"resident": 20.5, "zo2": 19.25}.items():
-        add(tmp_path, f"SYNTHETIC-opt-1.3b-{method}", model="opt-1.3b", method=method, seq=32,
-            metrics={"tokens_per_s": speed})
-    sizes = ["1.3b", "2.7b", "6.7b", "13b", "30b", "66b", "175b"]
-    for size, mib in zip(sizes, [1440, 1470, 1560, 1680, 1850, 2220, 2830]):
-        add(tmp_path, f"SYNTHETIC-opt-{size}-projected", model=f"opt-{size}", dtype="fp16", seq=2048, tied=False,
-            state="projected", metrics={"nvml_projected_bytes": mib * MIB, "tokens_per_s": 1.0})
+def sweep(tmp_path):
+    """Records that allow every figure."""
+    h100 = {"device": "cuda", "gpu": "NVIDIA H100 80GB HBM3"}
+    for model, parameters, speed in (("opt-1.3b", 1.3e9, 30_000), ("opt-13b", 13e9, 3_000)):
+        measured = {"tokens_per_s": speed, "nvml_step_peak_bytes": 1500 * MIB, "parameters": int(parameters),
+                    "upload_bytes_per_step": int(2 * parameters), "resident_bytes": 0}
+        add(tmp_path, big(model), metrics=measured, **h100)
+        add(tmp_path, big(model, **{"engine.project": True}), state="projected",
+            metrics={"tokens_per_s": speed * 1.1, "nvml_projected_bytes": 1600 * MIB})
+    losses = [step(number, 11.0 - 0.1 * number, 11.1 - 0.1 * number) for number in range(3)]
+    for method in ("mezo", "resident", "zo2"):
+        add(tmp_path, {"method.name": method}, repeats=2, samples=losses,
+            metrics={"tokens_per_s": [90, 91], "arena_bytes": 30 * MIB})
+    add(tmp_path, {"engine.slots": 3}, metrics={"tokens_per_s": 80, "arena_bytes": 20 * MIB})
+    path = add(tmp_path, {"engine.slots": 3, "engine.head": "full"},
+               metrics={"tokens_per_s": 70, "arena_bytes": 60 * MIB})
+    spans = [(0, "upload", 0, 50), (1, "visit", 50, 10), (1, "linear", 61, 30), (2, "download", 61, 40)]
+    events = [{"ph": "M", "name": "thread_name", "pid": 1, "tid": 0, "args": {"name": "upload"}}]
+    events += [{"ph": "X", "pid": 1, "tid": tid, "name": name, "ts": at + 200 * number, "dur": length + number,
+                "args": {"step": number}} for number in range(2) for tid, name, at, length in spans]
+    with gzip.open(path / "trace.json.gz", "wt") as stream:
+        json.dump({"traceEvents": events}, stream)
     return tmp_path
 
 
-def test_every_figure_is_written_as_png_and_pdf(synthetic):
-    assert program.main([str(synthetic)]) == 0
-    for name in program.FIGURES:
-        assert (synthetic / "plots" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
-        assert (synthetic / "plots" / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+def test_every_figure_is_written_as_png_and_pdf_with_its_fonts(sweep, capsys):
+    assert program.main([str(sweep)]) == 0
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    written = {pathlib.Path(line).name for line in printed.out.splitlines()}
+    for name in ("memory_table", "throughput", "waterfall", "ablation_slots", "ablation_method", "overlap", "loss",
+                 "forecast"):
+        assert {f"{name}.png", f"{name}.pdf"} <= written
+        assert (sweep / "plots" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        pdf = (sweep / "plots" / f"{name}.pdf").read_bytes()
+        assert pdf.startswith(b"%PDF") and b"/FontFile2" in pdf and b"/Type3" not in pdf, name
 
 
-def test_memory_table_matches_published_figures_by_shape_and_says_projected(synthetic):
-    records, figures = read_records(synthetic), read_figures(REFERENCE)
-    rows = memory_table._rows(records, figures)
-    assert [row[0] for row in rows] == ["1.3B", "2.7B", "6.7B", "13B", "30B", "66B", "175B"]
-    published = {row[0]: row[1] for row in rows}
-    assert published["175B"] == pytest.approx(18.04e9)
-    drawing = memory_table.draw(records, figures)
-    assert any("PROJECTED" in text.get_text() for text in drawing.axes[0].get_legend().get_texts())
+def test_equal_records_make_equal_files(sweep, tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    for out in (first, second):
+        assert program.main([str(sweep), "--out", str(out), "--only", "ablation", "--only", "memory_table"]) == 0
+    files = sorted(path.name for path in first.iterdir())
+    assert len(files) > 4
+    assert all((first / name).read_bytes() == (second / name).read_bytes() for name in files)
+
+
+def test_figures_fit_a_column_or_the_page(sweep):
+    results = results_of(sweep)
+    widths = {name: {figure.get_figwidth() for figure in module.draw(results).values()}
+              for name, module in program.FIGURES.items()}
+    assert set.union(*widths.values()) == {3.33, 7.0}
+    assert widths["memory_table"] == widths["throughput"] == widths["ablation"] == {3.33}
+    assert widths["overlap"] == widths["waterfall"] == {7.0}
+    style.plt.close("all")
+
+
+def test_what_the_records_do_not_allow_is_said_with_the_reason(tmp_path, capsys):
+    add(tmp_path, metrics={"tokens_per_s": 1})
+    assert program.main([str(tmp_path)]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(":")[1].strip() for line in lines] == [f"no {name}" for name in program.FIGURES]
+    assert any("engine.trace" in line for line in lines) and any("engine.project" in line for line in lines)
+    assert program.main([str(tmp_path), "--only", "loss"]) == 1, "a figure that was asked for is missing"
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_bad_usage_and_input_are_clear_errors(sweep, tmp_path, capsys):
+    def error_of(*arguments):
+        done = subprocess.run([sys.executable, "-m", "plots", *map(str, arguments)], cwd=ROOT, capture_output=True,
+                              text=True)
+        assert done.returncode == 2
+        return done.stderr
+
+    assert "holds no records" in error_of(tmp_path / "none")
+    assert "--out" in error_of(sweep, sweep)
+    assert "memory_table" in error_of(sweep, "--only", "memory-table"), "the names that there are"
+    record = next(sweep.glob("cells/*/r0/result.json"))
+    record.write_text("{")
+    assert "result.json is not valid JSON" in error_of(sweep)
+
+
+def test_memory_table_matches_published_figures_by_shape_and_marks_projections(tmp_path):
+    sizes = {"1.3b": 1440, "13b": 1680, "175b": 2830}
+    for size, mib in sizes.items():
+        add(tmp_path, big(f"opt-{size}", **{"engine.project": True}), state="projected",
+            metrics={"nvml_projected_bytes": mib * MIB})
+    add(tmp_path, big("opt-13b", **{"engine.head": "full"}), metrics={"nvml_step_peak_bytes": 1600 * MIB})
+    add(tmp_path, big("opt-30b", **{"data.seq": 1024}), state="projected", metrics={"nvml_projected_bytes": 1})
+    add(tmp_path, big("opt-13b"), metrics={"nvml_step_peak_bytes": 1700 * MIB})
+    add(tmp_path, big("opt-13b", **{"engine.host": "staged"}), metrics={"nvml_step_peak_bytes": 1650 * MIB})
+    add(tmp_path, big("opt-13b", **{"engine.gpu_memory": 4 * 2**30}), metrics={"nvml_step_peak_bytes": 4000 * MIB})
+    rows = memory_table.rows(results_of(tmp_path))
+    assert [row.size for row in rows] == ["1.3B", "13B", "175B"], "other shapes have no published figure"
+    assert rows[2].published == pytest.approx(18.04e9), "GB is read as 10^9"
+    assert rows[1].python == 5975 * MIB and rows[2].python is None
+    assert [row.projected for row in rows] == [True, False, True], "measured beats projected"
+    assert rows[1].ours == 1700 * MIB, "the first measured cell at the smallest arena"
+    drawing = memory_table.draw(results_of(tmp_path))["memory_table"]
+    assert any("PROJECTED" in label.get_text() for label in drawing.legends[0].get_texts())
     style.plt.close(drawing)
 
 
-def test_a_measured_figure_replaces_a_projection(synthetic):
-    add(synthetic, "SYNTHETIC-opt-13b-measured", model="opt-13b", dtype="fp16", seq=2048, tied=False,
-        metrics={"nvml_step_peak_bytes": 1700 * MIB})
-    rows = {row[0]: row for row in memory_table._rows(read_records(synthetic), read_figures(REFERENCE))}
-    assert rows["13B"][2:] == (1700 * MIB, False)
-    assert rows["30B"][3] is True
+def test_only_the_last_runs_cells_are_read_in_its_order(sweep):
+    cells = json.loads((sweep / "experiment.json").read_text())["cells"]
+    chosen = [cells[3], cells[0]]
+    (sweep / "experiment.json").write_text(json.dumps({"cells": chosen}))
+    assert [record.config_hash for record in read_records(sweep)] == [cell["config_hash"] for cell in chosen]
 
 
-def test_other_shapes_are_not_put_beside_published_figures(tmp_path):
-    add(tmp_path, "SYNTHETIC-short", model="opt-13b", dtype="fp16", seq=1024, tied=False, state="projected",
-        metrics={"nvml_projected_bytes": 1})
-    assert memory_table.draw(read_records(tmp_path), read_figures(REFERENCE)) is None
+def test_a_throttled_repeat_has_memory_but_no_speed_and_a_failed_one_nothing(tmp_path):
+    metrics = {"tokens_per_s": 1, "arena_bytes": 2}
+    add(tmp_path, {"engine.slots": 2}, state="throttled", metrics=metrics)
+    add(tmp_path, {"engine.slots": 3}, state="oom", metrics=metrics)
+    throttled, failed = results_of(tmp_path).cells
+    assert throttled.values("arena_bytes") == [2] and throttled.values("tokens_per_s") == []
+    assert failed.values("arena_bytes") == []
 
 
-def test_throughput_keeps_all_repeats_and_leaves_out_failures(synthetic):
-    add(synthetic, "SYNTHETIC-failed", state="oom", metrics={"tokens_per_s": 1})
-    groups = quick_throughput._groups(read_records(synthetic))
-    assert groups["opt-125m", "bf16", 1, 128] == {"mezo": [90, 91], "resident": [260, 261], "zo2": [245, 246]}
-    assert len(groups) == 2, "projected records are not measured ones"
+def test_nvml_readings_of_a_shared_gpu_are_left_out(tmp_path):
+    add(tmp_path, metrics={"tokens_per_s": 1, "nvml_step_peak_bytes": 9, "arena_bytes": 2}, foreign_gpu_processes=1)
+    (cell,) = results_of(tmp_path).cells
+    assert cell.values("nvml_step_peak_bytes") == [] and bars.memory_metric([cell]) == "arena_bytes"
 
 
-def test_only_the_last_runs_cells_are_read_in_its_order(synthetic):
-    slugs = ["SYNTHETIC-opt-6.7b-projected", "SYNTHETIC-opt-1.3b-zo2"]
-    (synthetic / "experiment.json").write_text(json.dumps({"cells": [{"config_hash": slug} for slug in slugs]}))
-    assert [record.slug for record in read_records(synthetic)] == slugs
+def test_ablations_are_the_keys_that_cells_differ_in_alone(tmp_path):
+    def run(folder, config, speed):
+        add(tmp_path / folder, config, metrics={"tokens_per_s": speed})
+
+    run("a", {"engine.slots": 8}, 3)
+    run("a", {"engine.slots": 4, "train.steps": 30, "engine.trace": 2}, 2)  # observed longer, not another thing
+    run("a", {"engine.slots": 2, "engine.head": "full"}, 1)
+    run("a", {"model.name": "opt-1.3b"}, 1)
+    run("b", {"engine.slots": 16}, 9)
+    found = ablation.groups_by_key(results_of(tmp_path / "a", tmp_path / "b"))
+    assert list(found) == ["engine.slots"]
+    (group,) = found["engine.slots"]
+    assert [cell.first.get("engine.slots") for cell in group] == [4, 8], "of one sweep, in the order of the numbers"
 
 
-def test_an_empty_or_missing_folder_is_a_clear_error(tmp_path):
-    result = subprocess.run([sys.executable, "-m", "plots", str(tmp_path)], cwd=ROOT, capture_output=True, text=True)
-    assert result.returncode == 2
-    assert "holds no records" in result.stderr
-    (tmp_path / "cells").mkdir()
-    assert program.main([str(tmp_path)]) == 0, "nothing to draw is not an error"
+def test_titles_of_an_ablation_tell_its_groups_apart(tmp_path):
+    for host in ("registered", "staged"):
+        for dtype in ("fp16", "bf16"):
+            add(tmp_path, {"engine.host": host, "engine.dtype": dtype}, metrics={"tokens_per_s": 1})
+    groups = ablation.groups_by_key(results_of(tmp_path))["engine.dtype"]
+    assert ablation.titles_of("engine.dtype", groups) == [
+        "OPT-125M, batch 1, sequence 128, host memory registered", "OPT-125M, batch 1, sequence 128, host memory staged"]
+
+
+def test_below_five_repeats_all_values_are_shown_from_five_on_an_interval():
+    assert intervals.interval([1.0, 2.0, 3.0, 4.0]) is None
+    low, high = intervals.interval([10.0, 11.0, 12.0, 13.0, 50.0])
+    assert 10 <= low < 12 < high <= 50
+    assert intervals.interval([7.0] * 5) == (7.0, 7.0)
+    _, axes = style.new_figure(1)
+    intervals.draw(axes[0, 0], 3, [1.0, 2.0, 4.0])
+    intervals.draw(axes[0, 0], 4, [1.0, 2.0, 3.0, 4.0, 5.0])
+    intervals.draw(axes[0, 0], 5, [1.0])
+    points, line = axes[0, 0].lines
+    assert list(points.get_ydata()) == [1, 2, 4] and points.get_marker() == "."
+    assert len(line.get_ydata()) == 2 and list(line.get_xdata()) == [4, 4]
+    style.plt.close("all")
+
+
+def test_a_waterfall_is_a_row_of_cells_that_change_one_key_each(tmp_path):
+    steps = [{"engine.slots": 3, "engine.head": "full"}, {"engine.slots": 4, "engine.head": "full"},
+             {"engine.slots": 4, "engine.head": "chunked"}]
+    for model in ("opt-125m", "opt-1.3b"):
+        for number, config in enumerate(steps):
+            add(tmp_path, config | {"model.name": model}, metrics={"tokens_per_s": number + 1, "arena_bytes": MIB})
+    chains = waterfall.chains(results_of(tmp_path))
+    assert [[cell.first.model for cell in chain] for chain in chains] == [["opt-125m"] * 3, ["opt-1.3b"] * 3]
+    assert waterfall.labels(chains[0]) == ["start", "slots: 3 to 4", "head: full to chunked"]
+
+
+def test_an_ablation_of_one_key_is_no_waterfall(tmp_path):
+    for slots in (2, 4, 8):
+        add(tmp_path, {"engine.slots": slots}, metrics={"tokens_per_s": 1, "arena_bytes": MIB})
+    with pytest.raises(NothingToDraw):
+        waterfall.draw(results_of(tmp_path))
+
+
+def test_ablated_cells_are_no_points_of_the_system(tmp_path):
+    for model in ("opt-125m", "opt-1.3b"):
+        metrics = {"tokens_per_s": 5, "parameters": 1}
+        add(tmp_path, {"model.name": model, "engine.slots": 2}, metrics=metrics | {"tokens_per_s": 9})
+        add(tmp_path, {"model.name": model}, metrics=metrics)
+    (curves,) = throughput.series_by_shape(results_of(tmp_path)).values()
+    assert [cell.values("tokens_per_s") for cell in curves["zo2, K = 1"].values()] == [[5], [5]]
+
+
+def test_bounds_follow_from_the_bytes_that_a_step_uploads(sweep):
+    results = results_of(sweep)
+    (shape,) = throughput.series_by_shape(results)
+    assert shape == ("fp16", 1, 2048, False)
+    records = [cell.first for cell in results.measured("tokens_per_s") if cell.first.device == "cuda"]
+    hardware = throughput.hardware_of(results, records)
+    bounds = throughput.rooflines(records, hardware)
+    assert bounds["link"][13_000_000_000] == pytest.approx(2048 * hardware["upload_gbps"] * 1e9 / 26e9)
+    # Two passes of two operations a weight.
+    assert bounds["products"][13_000_000_000] == pytest.approx(hardware["gemm_tflops"] * 1e12 / (4 * 13e9))
+
+
+def test_bounds_are_not_drawn_for_another_gpu_or_the_cpu(tmp_path):
+    for gpu, device in (("NVIDIA A100-SXM4-80GB", "cuda"), (None, "cpu")):
+        folder = tmp_path / device
+        add(folder, metrics={"tokens_per_s": 1, "parameters": 1}, gpu=gpu, device=device)
+        results = results_of(folder)
+        assert throughput.hardware_of(results, results.records) is None
+
+
+def test_series_are_told_apart_by_write_back_memory_and_host(tmp_path):
+    for config in ({}, {"method.writeback_every": 8}, {"engine.gpu_memory": 2**30}, {"engine.host": "staged"},
+                   {"method.name": "resident"}):
+        add(tmp_path, config)
+    records = read_records(tmp_path)
+    assert [series.label(record) for record in records] == [
+        "zo2, K = 1", "zo2, K = 8", "zo2, K = 1, more memory", "zo2, K = 1, staged", "resident"]
+    assert len(set(series.looks(records).values())) == 5
+
+
+def test_other_systems_are_series_of_their_own(tmp_path):
+    external = {"method.name": "external"}
+    add(tmp_path, external | {"method.command": ["python3", "baselines/mezo_hf.py", "--model", "{model}"]})
+    add(tmp_path, external | {"method.command": ["/usr/bin/rival"]})
+    add(tmp_path, external, imported={"system": "deepspeed"})
+    records = read_records(tmp_path)
+    assert [series.label(record) for record in records] == ["mezo_hf", "rival", "deepspeed"]
+    assert len({colour for colour, _ in series.looks(records).values()}) == 3
+
+
+def test_the_timeline_is_the_last_traced_step_from_its_first_operation(sweep):
+    (record,) = [record for record in read_records(sweep) if record.trace_path()]
+    spans = overlap.step_of(record.trace())
+    assert len(spans) == 4
+    assert spans[0] == (0, "upload", 0.0, pytest.approx(0.051))
+    assert max(span[3] for span in spans) == pytest.approx(0.102)
+
+
+def test_operations_that_no_eye_could_part_are_drawn_as_one():
+    assert overlap.joined([(4.0, 5.0), (0.0, 1.0), (1.05, 2.0)], gap=0.1) == [(0.0, 2.0), (4.0, 1.0)]
+    assert overlap.joined([(0.0, 3.0), (1.0, 2.0)], gap=0) == [(0.0, 3.0)]
+
+
+def test_loss_is_the_mean_of_all_directions_and_a_torn_line_is_left_out(tmp_path):
+    path = add(tmp_path, samples=[step(0, 2.0, 4.0), step(1, [1.0, 2.0], [3.0, 6.0]), step(2, "nan", 1.0),
+                                  {"kind": "eval", "step": 2, "loss": 9.0}])
+    with (path / "samples.jsonl").open("a") as stream:
+        stream.write('{"kind":"step","st')
+    steps, losses = loss.curve(read_records(tmp_path)[0])
+    assert steps == [0, 1, 2]
+    assert losses[:2] == [3.0, 3.0] and losses[2] != losses[2]
+
+
+def test_loss_curves_belong_together_when_data_and_numbers_are_equal(tmp_path):
+    add(tmp_path, {"method.name": "mezo"})
+    add(tmp_path, {"method.writeback_every": 8})
+    add(tmp_path, {"method.name": "resident", "data.seq": 64})  # other data
+    for method in ("zo2", "resident"):  # meaningless losses
+        add(tmp_path, {"method.name": method, "engine.host_weights": "aliased"})
+    (group,) = loss.groups(results_of(tmp_path))
+    assert set(group) == {"mezo", "zo2"}
+
+
+def test_a_forecast_stands_beside_the_cell_that_was_run_on_a_gpu(sweep):
+    add(sweep, big("opt-125m"), metrics={"tokens_per_s": 1}, device="cpu")
+    add(sweep, big("opt-125m", **{"engine.project": True}), state="projected", metrics={"tokens_per_s": 9})
+    found = forecast.pairs(results_of(sweep), "tokens_per_s", "tokens_per_s")
+    assert [(record.model, measured) for record, _, measured in found] == [("opt-1.3b", 30_000), ("opt-13b", 3_000)]
+    assert [measured / projected for _, projected, measured in found] == pytest.approx([1 / 1.1, 1 / 1.1])
+    memory = forecast.pairs(results_of(sweep), "nvml_step_peak_bytes", "nvml_projected_bytes")
+    assert memory[0][1:] == (1600 * MIB, 1500 * MIB)
+
+
+def test_device_memory_is_nvmls_where_all_cells_have_it(tmp_path):
+    add(tmp_path, {"engine.slots": 2}, metrics={"nvml_step_peak_bytes": 9, "arena_bytes": 1})
+    add(tmp_path, {"engine.slots": 3}, metrics={"arena_bytes": 2})
+    first, second = results_of(tmp_path).cells
+    assert bars.memory_metric([first]) == "nvml_step_peak_bytes"
+    assert bars.memory_metric([first, second]) == "arena_bytes"
+
+
+def test_sizes_and_rates_are_written_with_three_digits():
+    assert [text.size(mib * MIB) for mib in (28.31, 865, 1333, 18040)] == ["28.3 MiB", "865 MiB", "1.30 GiB", "17.6 GiB"]
+    assert [text.rate(rate) for rate in (39646.2, 305, 17.72)] == ["39,646", "305", "17.7"]

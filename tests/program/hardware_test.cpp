@@ -29,6 +29,7 @@ Keys complete() {
           {"visit_gparams", "277"},
           {"memory_gbps", "2200"},
           {"launch_us", "4"},
+          {"memory_mib", "81559"},
           {"idle_mib", "480"},
           {"context_mib", "697"},
           {"workspace_mib", "32"},
@@ -68,6 +69,7 @@ TEST(Hardware, ReadsEveryKey) {
   EXPECT_EQ(hardware.visit_gparams, 277);
   EXPECT_EQ(hardware.memory_gbps, 2200);
   EXPECT_EQ(hardware.launch_us, 4);
+  EXPECT_EQ(hardware.memory_mib, 81559);
   EXPECT_EQ(hardware.idle_mib, 480);
   EXPECT_EQ(hardware.context_mib, 697);
   EXPECT_EQ(hardware.workspace_mib, 32);
@@ -103,7 +105,7 @@ TEST(Hardware, AMissingKeyIsNamed) {
 TEST(Hardware, AnUnknownKeyIsNamedWithItsLine) {
   const std::string message = message_of<UsageError>([] { read_text(text_of(complete()) + "uplaod_gbps: 3\n"); });
   expect_contains(message, "unknown key 'uplaod_gbps'");
-  expect_contains(message, ".yaml:16:");
+  expect_contains(message, ".yaml:17:");
 }
 
 TEST(Hardware, NegativeAndNonFiniteNumbersAndTextAreRefused) {

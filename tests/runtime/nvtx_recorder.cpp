@@ -1,13 +1,15 @@
 // A recording stand-in for Nsight Systems: a library that NVTX loads when NVTX_INJECTION64_PATH names it, and that
 // writes each range as one line to the file $ZO2_NVTX_RECORD, when the range ends:
-//   domain <tab> name <tab> payload <tab> depth <tab> "closed"
+//   domain <tab> name <tab> payload <tab> depth <tab> "closed" <tab> begin <tab> end
+// with times in nanoseconds of one clock.
 // Depth counts the open ranges of the same domain and thread around it. Ranges that are still open when their thread
-// ends are written then, as "open"; a pop without a push is a line "domain <tab> <tab> 0 <tab> -1 <tab> unmatched".
+// ends are written then, as "open"; a pop without a push is a line "domain <tab> <tab> 0 <tab> -1 <tab> unmatched ...".
 //
 // Every shared library with NVTX inside has a table of its own and initialises us once, so that domains of others may
 // appear too (LibTorch's, say).
 #include <nvtx3/nvToolsExt.h>
 
+#include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -24,7 +26,13 @@ using Domain = std::string;  // a handle is the address of its name
 struct Range {
   std::string name;
   uint64_t payload;
+  int64_t begin_ns;
 };
+
+int64_t now_ns() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch())
+      .count();
+}
 
 void write_line(const Domain& domain, const Range& range, int depth, const char* end) {
   static std::FILE* const file = [] {
@@ -35,8 +43,9 @@ void write_line(const Domain& domain, const Range& range, int depth, const char*
   }();
   static std::mutex mutex;
   const std::lock_guard lock(mutex);
-  std::fprintf(file, "%s\t%s\t%llu\t%d\t%s\n", domain.c_str(), range.name.c_str(),
-               static_cast<unsigned long long>(range.payload), depth, end);
+  std::fprintf(file, "%s\t%s\t%llu\t%d\t%s\t%lld\t%lld\n", domain.c_str(), range.name.c_str(),
+               static_cast<unsigned long long>(range.payload), depth, end, static_cast<long long>(range.begin_ns),
+               static_cast<long long>(now_ns()));
 }
 
 // The open ranges of a thread, by domain.
@@ -69,7 +78,7 @@ int push(nvtxDomainHandle_t handle, const nvtxEventAttributes_t* attributes) {
   std::vector<Range>& stack = open.ranges[&domain_of(handle)];
   const bool text = attributes->messageType == NVTX_MESSAGE_TYPE_ASCII;
   const bool number = attributes->payloadType == NVTX_PAYLOAD_TYPE_UNSIGNED_INT64;
-  stack.push_back({text ? attributes->message.ascii : "", number ? attributes->payload.ullValue : 0});
+  stack.push_back({text ? attributes->message.ascii : "", number ? attributes->payload.ullValue : 0, now_ns()});
   return static_cast<int>(stack.size()) - 1;
 }
 

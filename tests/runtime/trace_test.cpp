@@ -51,16 +51,16 @@ TEST(Trace, TheFileIsChromesFormat) {
   write_trace(folder / "trace.json", spans);
   const Json trace = read_json(folder / "trace.json");
   const Json& events = trace.at("traceEvents");
-  ASSERT_EQ(events.size(), 3 + spans.size());
-  for (size_t lane = 0; lane < 3; ++lane) EXPECT_EQ(events[lane].at("ph"), "M");
-  EXPECT_EQ(events[3], (Json{{"name", "upload"},
+  ASSERT_EQ(events.size(), 4 + spans.size());
+  for (size_t index = 0; index < 4; ++index) EXPECT_EQ(events[index].at("ph"), "M");
+  EXPECT_EQ(events[4], (Json{{"name", "upload"},
                              {"ph", "X"},
                              {"pid", 1},
                              {"tid", 0},
                              {"ts", 0.0},
                              {"dur", 4000.0},
                              {"args", {{"step", 0}, {"tile", 7}, {"slot", 2}, {"bytes", 4096}}}}));
-  EXPECT_EQ(events[7].at("tid"), 2);
+  EXPECT_EQ(events[8].at("tid"), 2);
 }
 
 TEST(Trace, SpansAreSortedAndRelativeToTheFirstBegin) {

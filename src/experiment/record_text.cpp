@@ -1,0 +1,121 @@
+#include "experiment/record_text.h"
+
+#include <fnmatch.h>
+
+#include <algorithm>
+#include <set>
+#include <vector>
+
+#include "base/error.h"
+#include "experiment/config_schema.h"
+#include "experiment/metrics.h"
+#include "experiment/table.h"
+
+namespace zo2 {
+namespace {
+
+namespace fs = std::filesystem;
+
+bool is_meant(const std::string& text, const Record& record) {
+  const std::string folder = record.folder.parent_path().filename().string();
+  if (text.size() >= 4 && record.request.config_hash.starts_with(text)) return true;
+  return fnmatch(text.c_str(), record.request.slug.c_str(), 0) == 0 || fnmatch(text.c_str(), folder.c_str(), 0) == 0;
+}
+
+std::string plain(const Json& value) { return value.is_string() ? value.get<std::string>() : value.dump(); }
+
+// Dotted keys of what is not as the defaults have it. A key that this version does not know is shown too.
+Json changed_settings(const Json& config) {
+  Json changed = Json::object();
+  for (const auto& [section, members] : config.items()) {
+    if (!members.is_object()) continue;
+    for (const auto& [name, value] : members.items()) {
+      const KeySpec* spec = find_key(section + "." + name);
+      if (spec == nullptr || spec->default_value != value) changed[section + "." + name] = value;
+    }
+  }
+  return changed;
+}
+
+Json environment_of(const Record& record) {
+  const fs::path path = record.folder / "env.json";
+  return fs::exists(path) ? read_json(path) : Json(nullptr);
+}
+
+std::string metric_text(const std::string& name, const Json& value) {
+  const Metric* metric = find_metric(name);
+  return metric == nullptr ? plain(value) : format_metric(*metric, value);
+}
+
+// A table of two columns from an object's members; nothing when it has none.
+template <typename Format>
+std::string section(const std::string& title, const Json& object, Format format) {
+  if (!object.is_object() || object.empty()) return "";
+  Table table{.title = title, .columns = {"name", "value"}, .rows = {}, .notes = {}};
+  for (const auto& [name, value] : object.items()) table.rows.push_back({name, format(name, value)});
+  return fmt::format("\n{}", render_text(table));
+}
+
+std::string indented(const std::string& text) {
+  std::string result = "  ";
+  for (const char c : text) result += c == '\n' ? std::string("\n  ") : std::string(1, c);
+  return result;
+}
+
+}  // namespace
+
+Record find_record(const fs::path& dir, const std::string& cell, std::optional<int> repeat) {
+  std::vector<Record> records = read_records(dir);
+  std::set<std::string> known;
+  std::set<std::string> meant;
+  for (const Record& record : records) {
+    const std::string folder = record.folder.parent_path().filename().string();
+    known.insert(folder);
+    if (is_meant(cell, record)) meant.insert(folder);
+  }
+  ZO2_CHECK(!meant.empty(), UsageError, "no cell '{}' in {}; there are {}", cell, dir.string(),
+            known.empty() ? "none" : fmt::format("{}", fmt::join(known, ", ")));
+  ZO2_CHECK(meant.size() == 1, UsageError, "'{}' means {} cells: {}", cell, meant.size(), fmt::join(meant, ", "));
+  std::vector<int> repeats;
+  for (Record& record : records) {
+    if (!is_meant(cell, record)) continue;
+    if (!repeat || *repeat == record.request.repeat) return std::move(record);
+    repeats.push_back(record.request.repeat);
+  }
+  throw UsageError(
+      fmt::format("cell '{}' has no repeat {} that has ended; it has {}", cell, *repeat, fmt::join(repeats, ", ")));
+}
+
+std::string render_text(const Record& record) {
+  const Json& result = record.result;
+  const auto as_is = [](const std::string&, const Json& value) { return plain(value); };
+  std::string text = fmt::format("{} r{}: {}\n", record.request.slug, record.request.repeat, state_name(record.state));
+  text += fmt::format(
+      "experiment {}, config hash {}{}\n{}\n", record.request.experiment, record.request.config_hash.substr(0, 8),
+      result.contains("started_utc") ? ", started " + plain(result["started_utc"]) : "", record.folder.string());
+  text += section("Configuration that is not the default", changed_settings(record.request.config), as_is);
+  text += section("Chosen", result.value("chosen", Json::object()), as_is);
+  text += section("Metrics", result.value("metrics", Json::object()), metric_text);
+  text += section("Other figures", result.value("extra", Json::object()), as_is);
+  text += section("Hashes", result.value("hashes", Json::object()), as_is);
+  text += section("Environment", environment_of(record), as_is);
+  for (const Json& warning : result.value("warnings", Json::array()))
+    text += fmt::format("\nwarning: {}\n", plain(warning));
+  for (const char* name : {"error", "reason"}) {
+    if (result.contains(name)) text += fmt::format("\n{}: {}\n", name, plain(result[name]));
+  }
+  if (result.contains("stderr_tail"))
+    text += fmt::format("\nlast lines:\n{}\n", indented(plain(result["stderr_tail"])));
+  return text;
+}
+
+Json to_json(const Record& record) {
+  return {{"schema", 1},
+          {"folder", record.folder.string()},
+          {"request", to_json(record.request)},
+          {"changed", changed_settings(record.request.config)},
+          {"environment", environment_of(record)},
+          {"result", record.result}};
+}
+
+}  // namespace zo2
