@@ -87,6 +87,9 @@ NamedCell find_cell(const ProfileArguments& arguments) {
             arguments.source, arguments.cell, names);
   ZO2_CHECK(!config_at(found[0].request.config, "engine.project").get<bool>(), UsageError,
             "{} is a forecast: nothing runs that could be profiled", found[0].request.slug);
+  ZO2_CHECK(config_at(found[0].request.config, "method.name") != "external", UsageError,
+            "{} runs another program, which has none of our ranges: profile its command by itself",
+            found[0].request.slug);
   return found[0];
 }
 
