@@ -1,7 +1,7 @@
 """What the baselines share: arguments, OPT's shapes, data, the timed window and the line that they print.
 
-A baseline runs one configuration of another system and prints one line, `RESULT {json}`, whose members are metrics of
-src/experiment/metrics.cpp. `zo2 run` reads it (`method: {name: external}`) and measures device memory from outside.
+A baseline runs one configuration of another system and prints one line, `RESULT {json}`, whose members are "device" and
+metrics of src/experiment/metrics.cpp. `zo2 run` reads it (src/experiment/external.h) and measures device memory.
 Exit codes: 0 measured, 1 out of device memory (RESULT {"state": "oom"}), 2 bad usage or something is missing.
 """
 
@@ -144,7 +144,7 @@ def main(measure, options: argparse.Namespace) -> int:
     """Prints what measure(options) returns, or why there is nothing to print."""
     try:
         torch = require("torch", "pip install torch")
-        print(result_line(measure(options)), flush=True)
+        print(result_line(measure(options) | {"device": options.device.split(":")[0]}), flush=True)
         return 0
     except MissingError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -15,16 +15,15 @@ T get(const Json& config, std::string_view key) {
 
 // What must be equal for a step log to go on, beside what its header has anyway: all keys that decide the numbers, but
 // not how long to train, unless the schedule depends on it. Weights and data are named by what they are (the header's
-// base hash, data.sha256), not by where they lie, so that a run goes on and can be shared wherever they are. Ablations
-// of the engine are named only where they are on, so that logs from before there were such keys go on.
-std::string resume_identity(const Json& config, const std::string& data_sha256) {
-  Json kept = Json::object();
-  if (!data_sha256.empty()) kept["data.sha256"] = data_sha256;
+// base hash, `data`), not by where they lie, so that a run goes on and can be shared wherever they are. Ablations of
+// the engine are named only where they are on, so that logs from before there were such keys go on.
+std::string resume_identity(const Json& config, Json data) {
+  Json kept = std::move(data);
   const bool linear = get<std::string>(config, "train.schedule") == "linear";
   for (const KeySpec& spec : config_schema()) {
     const bool length = spec.key == "train.steps" || spec.key == "train.warmup" || spec.key == "train.eval_every" ||
-                        spec.key == "train.select" || spec.key == "train.snapshot_every" ||
-                        spec.key == "engine.threads";
+                        spec.key == "train.select" || spec.key == "train.stop_within" ||
+                        spec.key == "train.snapshot_every" || spec.key == "engine.threads";
     if (!spec.numerics || (length && !(linear && spec.key == "train.steps"))) continue;
     if (spec.key == "model.path" || spec.key == "data.path") continue;
     if (spec.key == "model.name" && !config_at(config, "model.path").is_null()) continue;
@@ -58,7 +57,7 @@ TrainData task_data(const Json& config, const ModelConfig& model) {
   ZO2_CHECK(objective == Objective::lm || task.kind == TaskKind::candidates, UsageError,
             "task {} has no candidates: set train.objective: lm", task.name);
   TrainData data;
-  data.sha256 = task.manifest.at("splits").at("train").at("tokens_sha256").get<std::string>();
+  data.identity = {{"data.sha256", task.manifest.at("splits").at("train").at("tokens_sha256")}};
   data.training = objective == Objective::lm ? right_sequences(train, batch, passes, seed)
                                              : candidate_examples(train, batch, passes, seed);
   const auto evaluation = [&](const char* split) {
@@ -134,7 +133,7 @@ TrainData data_from_config(const Json& config, const ModelConfig& model) {
   ZO2_CHECK(path.is_string(), UsageError, "data.kind tokens needs data.path, a file of JSON lines");
   data.training = shuffled_sequences(read_sequences(path.get<std::string>()), batch,
                                      get<int>(config, "method.micro_batches"), seed);
-  data.sha256 = sha256_hex_of_file(path.get<std::string>());
+  data.identity["data.sha256"] = sha256_hex_of_file(path.get<std::string>());
   return data;
 }
 
@@ -200,7 +199,7 @@ TrainJob job_from_config(const Json& config) {
   job.select_best = get<std::string>(config, "train.select") == "dev_loss";
   job.eval_every = get<int64_t>(config, "train.eval_every");
   job.snapshot_every = get<int64_t>(config, "train.snapshot_every");
-  job.log_config = resume_identity(config, data.sha256);
+  job.log_config = resume_identity(config, std::move(data.identity));
   return job;
 }
 

@@ -20,6 +20,7 @@
 #include "experiment/manifest.h"
 #include "experiment/process.h"
 #include "experiment/record.h"
+#include "experiment/repeat_result.h"
 
 namespace zo2 {
 namespace {
@@ -87,6 +88,9 @@ NamedCell find_cell(const ProfileArguments& arguments) {
             arguments.source, arguments.cell, names);
   ZO2_CHECK(!config_at(found[0].request.config, "engine.project").get<bool>(), UsageError,
             "{} is a forecast: nothing runs that could be profiled", found[0].request.slug);
+  ZO2_CHECK(config_at(found[0].request.config, "method.name") != "external", UsageError,
+            "{} runs another program, which has none of our ranges: profile its command by itself",
+            found[0].request.slug);
   return found[0];
 }
 
@@ -201,7 +205,7 @@ int profile(const ProfileArguments& arguments) {
   ZO2_CHECK(!error, IoError, "cannot create {}: {}", folder.string(), error.message());
   const Profiling profiling =
       plan_profiling(tool, program, folder, arguments, fmt::format("{}:{}", steps.first, steps.first + steps.count));
-  for (const fs::path& old : {profiling.file, folder / "result.json"}) fs::remove(old, error);
+  for (const fs::path& old : {profiling.file, folder / kReportedFile}) fs::remove(old, error);
   write_file_atomically(folder / "config.json", to_json(cell.request).dump(2) + "\n");
 
   const std::string line = quoted(profiling.command);

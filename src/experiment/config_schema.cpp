@@ -168,9 +168,10 @@ std::optional<Json> convert(const KeySpec& spec, std::string_view text, bool quo
       return value;
     }
     case ValueKind::words: {
-      const Json list = Json::parse(text, nullptr, false);
-      const bool fine = list.is_array() && !list.empty() &&
-                        std::ranges::all_of(list, [](const Json& word) { return word.is_string() && word != ""; });
+      Json list = Json::parse(text, nullptr, false);
+      const bool fine = list.is_array() && !list.empty() && std::ranges::all_of(list, [](const Json& word) {
+                          return word.is_string() && !word.get_ref<const std::string&>().empty();
+                        });
       if (!fine) return std::nullopt;
       return list;
     }

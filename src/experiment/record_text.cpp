@@ -30,16 +30,12 @@ Json changed_settings(const Json& config) {
   for (const auto& [section, members] : config.items()) {
     if (!members.is_object()) continue;
     for (const auto& [name, value] : members.items()) {
-      const KeySpec* spec = find_key(section + "." + name);
-      if (spec == nullptr || spec->default_value != value) changed[section + "." + name] = value;
+      const std::string key = fmt::format("{}.{}", section, name);
+      const KeySpec* spec = find_key(key);
+      if (spec == nullptr || spec->default_value != value) changed[key] = value;
     }
   }
   return changed;
-}
-
-Json environment_of(const Record& record) {
-  const fs::path path = record.folder / "env.json";
-  return fs::exists(path) ? read_json(path) : Json(nullptr);
 }
 
 std::string metric_text(const std::string& name, const Json& value) {
@@ -98,7 +94,7 @@ std::string render_text(const Record& record) {
   text += section("Metrics", result.value("metrics", Json::object()), metric_text);
   text += section("Other figures", result.value("extra", Json::object()), as_is);
   text += section("Hashes", result.value("hashes", Json::object()), as_is);
-  text += section("Environment", environment_of(record), as_is);
+  text += section("Environment", record.environment, as_is);
   for (const Json& warning : result.value("warnings", Json::array()))
     text += fmt::format("\nwarning: {}\n", plain(warning));
   for (const char* name : {"error", "reason"}) {
@@ -114,7 +110,7 @@ Json to_json(const Record& record) {
           {"folder", record.folder.string()},
           {"request", to_json(record.request)},
           {"changed", changed_settings(record.request.config)},
-          {"environment", environment_of(record)},
+          {"environment", record.environment},
           {"result", record.result}};
 }
 

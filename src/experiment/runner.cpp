@@ -257,7 +257,7 @@ class Runner {
       }
       if (options_.rerun || state == State::interrupted) return std::nullopt;
       if (options_.retry_failed && is_failure(state)) return std::nullopt;
-      const Json environment = read_json(folder / "env.json");
+      const Json& environment = record->environment;
       if (!options_.accept_build && environment.at("binary_sha256") != environment_of(cell).at("binary_sha256")) {
         return std::nullopt;
       }

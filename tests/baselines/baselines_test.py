@@ -22,6 +22,7 @@ import mezo_hf  # noqa: E402
 import python_zo2  # noqa: E402
 
 torch = pytest.importorskip("torch")
+ZO2 = pathlib.Path(os.environ.get("ZO2_BINARY", ROOT / "build" / "zo2"))
 SHAPE = ["--model", "opt-1.3b", "--batch", "2", "--seq", "16", "--dtype", "fp16", "--steps", "5", "--warmup", "2"]
 METRICS = set(re.findall(r'Metric\{\s*"(\w+)"', (ROOT / "src/experiment/metrics.cpp").read_text()))
 
@@ -135,7 +136,7 @@ def test_mezo_trains_a_small_opt_on_cpu(tmp_path):
     transformers.OPTForCausalLM(config).save_pretrained(tmp_path)
     result = result_of(run("mezo_hf.py", "--checkpoint", tmp_path, "--device", "cpu", "--dtype", "fp32", "--seq", 16,
                            "--steps", 6, "--warmup", 2, "--lr", 1e-4))
-    assert set(result) <= METRICS
+    assert set(result) <= METRICS | {"device"} and result["device"] == "cpu"
     assert result["window_steps"] == 4 and result["tokens_per_s"] > 0
     assert result["gradient_nonzero_fraction"] == 1.0
     assert 4 < result["loss_first"] < 6, "about log 128"
@@ -144,12 +145,11 @@ def test_mezo_trains_a_small_opt_on_cpu(tmp_path):
 
 def test_a_random_opt_has_our_parameter_count():
     transformers = pytest.importorskip("transformers", reason="skipped: transformers is not installed")
-    zo2 = pathlib.Path(os.environ.get("ZO2_BINARY", ROOT / "build" / "zo2"))
-    if not zo2.exists():
+    if not ZO2.exists():
         pytest.skip("skipped: the program is not built")
     for model in measure.SHAPES:
         for tie in ([], ["--untied"]):
-            done = subprocess.run([zo2, "estimate", model, *tie, "--json"], capture_output=True, text=True)
+            done = subprocess.run([ZO2, "estimate", model, *tie, "--json"], capture_output=True, text=True)
             estimate = json.loads(done.stdout)
             expected = (estimate[0] if isinstance(estimate, list) else estimate)["parameters"]
             with torch.device("meta"):
@@ -209,12 +209,39 @@ def test_the_clone_is_driven_as_its_own_speed_test_does(tmp_path, method, module
     done = run("python_zo2.py", "--clone", tmp_path / "clone", *SHAPE, "--untied", "--method", method, "--device", "cpu",
                cwd=tmp_path, PYTHONPATH=str(tmp_path))
     result = result_of(done)
-    assert set(result) <= METRICS
+    assert set(result) <= METRICS | {"device"} and result["device"] == "cpu"
     assert result["loss_first"] == pytest.approx(3.0 - 1e-3 * 2.0) and result["window_steps"] == 3
     name, *calls = json.loads((tmp_path / "calls.json").read_text())
     assert name == f"zo2.model.huggingface.opt.mezo_sgd.{module}"
     assert calls[:4] == [["layers", 24], ["tied", False], ["zo_init", offload, 1e-3], ["zo_train", "torch.float16"]]
     assert calls[4:] == [["forward", [2, 16], True]] * 5
+
+
+def test_a_baseline_is_a_cell_of_a_manifest(tmp_path):
+    """Through our runner, with the two stand-ins."""
+    if not ZO2.exists():
+        pytest.skip("skipped: the program is not built")
+    standins(tmp_path, "4.51.3")
+    (tmp_path / "manifest.yaml").write_text(f"""\
+name: other
+defaults:
+  model: {{name: opt-1.3b, tie_embeddings: false}}
+  data: {{batch: 2, seq: 16}}
+  train: {{steps: 5, warmup: 2}}
+  engine: {{device: cpu, dtype: fp16}}
+  method:
+    name: external
+    command: [{sys.executable}, {BASELINES / "python_zo2.py"}, --clone, {tmp_path / "clone"}, --untied, --device, cpu,
+              --model, "{{model}}", --dtype, "{{dtype}}", --batch, "{{batch}}", --seq, "{{seq}}",
+              --steps, "{{steps}}", --warmup, "{{warmup}}"]
+""")
+    done = subprocess.run([ZO2, "run", tmp_path / "manifest.yaml", "--out", tmp_path / "out"], capture_output=True,
+                          text=True, env=os.environ | {"PYTHONPATH": str(tmp_path)}, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (path,) = (tmp_path / "out").glob("cells/*/r0/result.json")
+    result = json.loads(path.read_text())
+    assert result["state"] == "ok" and "extra" not in result and result["warnings"] == []
+    assert result["metrics"]["window_steps"] == 3 and result["metrics"]["tokens_per_s"] > 0
 
 
 def test_the_second_loss_of_python_zo2_follows_from_its_gradient():

@@ -169,7 +169,7 @@ def test_a_cell_that_selects_and_tests_runs_its_steps_only(zo2, manifest, withou
     zo2("profile", manifest, "opt-125m-zo2-slots3", "--steps", "0:2", "--out", out, env=without_nsight)
     samples = [json.loads(line) for line in (out / "samples.jsonl").read_text().splitlines()]
     assert [sample["kind"] for sample in samples] == ["step", "step"], "no evaluations"
-    assert "accuracy" not in (out / "result.json").read_text(), "no test"
+    assert "accuracy" not in (out / "reported.json").read_text(), "no test"
 
 
 @pytest.mark.parametrize("arguments, message", [
@@ -178,7 +178,8 @@ def test_a_cell_that_selects_and_tests_runs_its_steps_only(zo2, manifest, withou
     (["opt-125m-zo2-slots3", "--steps", "3"], "FIRST:END"),
     (["opt-125m-zo2-slots3", "--tool", "perf"], "nsys"),
     (["opt-125m-mezo-slots3", "-S", "method.name=mezo", "--tool", "trace"], "method mezo runs no program"),
-    (["opt-125m-zo2-slots3", "-S", "engine.project=true"], "is a forecast")])
+    (["opt-125m-zo2-slots3", "-S", "engine.project=true"], "is a forecast"),
+    (["opt-125m-external-slots3", "-S", "method.name=external", "-S", "method.command=[\"true\"]"], "runs another program")])
 def test_bad_usage_is_refused(zo2, manifest, tmp_path, arguments, message):
     done = zo2("profile", manifest, *arguments, "--out", tmp_path / "out", code=2)
     assert message in done.stderr
