@@ -1,5 +1,5 @@
 """A training run killed with SIGKILL at random moments, also inside a snapshot or an evaluation, ends with the weights and
-the choice of a run that was never killed. ZO2_KILLS sets how often each is killed (default 10)."""
+the choice of a run that was never killed. ZO2_KILLS sets how often each is killed (default 5)."""
 
 import json
 import os
@@ -13,7 +13,7 @@ import pytest
 from conftest import BINARY
 
 STEPS = 500
-KILLS = int(os.environ.get("ZO2_KILLS", "10"))
+KILLS = int(os.environ.get("ZO2_KILLS", "5"))
 
 
 def command(model, out, *flags):
