@@ -1,5 +1,5 @@
 """A training run killed with SIGKILL at random moments, also inside a snapshot or an evaluation, ends with the weights and
-the choice of a run that was never killed. ZO2_KILLS sets how often each is killed (default 10)."""
+the choice of a run that was never killed. ZO2_KILLS sets how often each is killed (default 5)."""
 
 import json
 import os
@@ -13,7 +13,7 @@ import pytest
 from conftest import BINARY
 
 STEPS = 500
-KILLS = int(os.environ.get("ZO2_KILLS", "10"))
+KILLS = int(os.environ.get("ZO2_KILLS", "5"))
 
 
 def command(model, out, *flags):
@@ -23,14 +23,24 @@ def command(model, out, *flags):
             "--eval-data", str(out.parent / "eval.jsonl"), "--eval-every", "20", "--select", "dev_loss", *flags]
 
 
+def wait_for_a_random_moment(process, log, generator):
+    """Some steps further on, or, one time in five, somewhere in the start; by the log's growth, so on any machine."""
+    size = log.stat().st_size if log.exists() else 0
+    if generator.random() < 0.8:
+        size += 64 * generator.randrange(1, STEPS // 4)
+        while process.poll() is None and (not log.exists() or log.stat().st_size < size):
+            time.sleep(0.001)
+        time.sleep(generator.random() * 0.02)
+    else:
+        time.sleep(generator.random() * 0.5)
+
+
 @pytest.mark.parametrize("flags", [("--dtype", "bf16", "--writeback-every", "4", "--rounding", "stochastic"),
                                    ("--dtype", "fp32",)], ids=["bf16-k4-stochastic", "fp32-k1"])
 def test_killed_and_resumed_runs_end_with_the_same_weights(zo2, shared, tmp_path, flags):
     model = shared / "fixtures" / "hf" / "opt-untied"
     (tmp_path / "eval.jsonl").write_text(json.dumps({"input_ids": list(range(2, 66))}) + "\n")
-    start = time.monotonic()
     subprocess.run(command(model, tmp_path / "whole", *flags), check=True, capture_output=True, timeout=600)
-    lasts = time.monotonic() - start
     whole = json.loads((tmp_path / "whole" / "result.json").read_text())
     assert whole["selected_step"] < STEPS, "a rate is wanted at which the last weights are not the best"
 
@@ -43,7 +53,7 @@ def test_killed_and_resumed_runs_end_with_the_same_weights(zo2, shared, tmp_path
     while kills < KILLS:
         before = set(run.glob("snapshot-*.tmp"))
         process = subprocess.Popen(command(model, run, *flags), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        time.sleep(0.1 + generator.random() * lasts / 4)
+        wait_for_a_random_moment(process, run / "step.log", generator)
         process.send_signal(signal.SIGKILL)
         _, errors = process.communicate()
         if process.returncode == 0:  # it was done before the kill: another one begins
