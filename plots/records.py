@@ -109,20 +109,21 @@ class Record:
 
     def samples(self) -> list[dict]:
         """The lines of samples.jsonl; a torn last one is left out."""
-        path = self.folder / "samples.jsonl"
-        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+        path = self._file("samples.jsonl")
+        lines = _read_text(path).splitlines(keepends=True) if path else []
         return [_parsed(line, path) for line in lines if line.endswith("\n")]
 
     def trace_path(self) -> pathlib.Path | None:
-        return next((path for name in ("trace.json", "trace.json.gz") if (path := self.folder / name).exists()), None)
+        return self._file("trace.json")
+
+    def _file(self, name: str) -> pathlib.Path | None:
+        """A file of the record, as it was written or packed."""
+        return next((path for each in (name, name + ".gz") if (path := self.folder / each).exists()), None)
 
     def trace(self) -> list[dict]:
         """The operations of the traced steps: events of phase X, times in microseconds."""
         path = self.trace_path()
-        opened = gzip.open if path.suffix == ".gz" else open
-        with opened(path, "rt") as stream:
-            events = _parsed(stream.read(), path).get("traceEvents", [])
-        return [event for event in events if event["ph"] == "X"]
+        return [event for event in _parsed(_read_text(path), path).get("traceEvents", []) if event["ph"] == "X"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -234,6 +235,13 @@ def _read_record(path: pathlib.Path) -> Record:
 
 def _read_json(path: pathlib.Path):
     return _parsed(path.read_text(), path)
+
+
+def _read_text(path: pathlib.Path) -> str:
+    """Of a file that may be gzipped."""
+    opened = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "rt") as stream:
+        return stream.read()
 
 
 def _parsed(text: str, path: pathlib.Path):

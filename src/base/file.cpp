@@ -6,6 +6,8 @@
 
 #include <cerrno>
 #include <cstring>
+#include <fstream>
+#include <iterator>
 #include <utility>
 
 #include "base/error.h"
@@ -67,6 +69,20 @@ int64_t File::size() const {
   struct stat info{};
   ZO2_CHECK(::fstat(descriptor_, &info) == 0, IoError, "cannot stat {}: {}", path_.string(), std::strerror(errno));
   return info.st_size;
+}
+
+std::string read_file(const std::filesystem::path& path) {
+  std::ifstream stream(path, std::ios::binary);
+  ZO2_CHECK(stream, IoError, "cannot read {}: {}", path.string(), std::strerror(errno));
+  std::string text{std::istreambuf_iterator<char>(stream), {}};
+  ZO2_CHECK(!stream.bad(), IoError, "cannot read {}: {}", path.string(), std::strerror(errno));
+  return text;
+}
+
+void make_folder(const std::filesystem::path& folder) {
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  ZO2_CHECK(!error, IoError, "cannot make the folder {}: {}", folder.string(), error.message());
 }
 
 void rename_durably(const std::filesystem::path& from, const std::filesystem::path& to) {

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <string>
 
 namespace zo2 {
 
@@ -32,6 +33,12 @@ class File {
   int descriptor_ = -1;
   std::filesystem::path path_;
 };
+
+// The whole file. Throws IoError naming the path and the reason.
+std::string read_file(const std::filesystem::path& path);
+
+// Makes a folder and those above it; nothing where it is there. Throws IoError naming the path and the reason.
+void make_folder(const std::filesystem::path& folder);
 
 // Renames and syncs the folder, so that the new name survives a power cut.
 void rename_durably(const std::filesystem::path& from, const std::filesystem::path& to);

@@ -22,10 +22,10 @@ double number_from_json(const Json& value) {
   throw UsageError(fmt::format("expected a number, found {}", value.dump()));
 }
 
+std::string json_text(const Json& value) { return value.is_string() ? value.get<std::string>() : value.dump(); }
+
 Json read_json(const std::filesystem::path& path) {
-  std::ifstream stream(path, std::ios::binary);
-  ZO2_CHECK(stream, IoError, "cannot read {}: {}", path.string(), std::strerror(errno));
-  const std::string text{std::istreambuf_iterator<char>(stream), {}};
+  const std::string text = read_file(path);
   try {
     return Json::parse(text);
   } catch (const Json::exception& error) {  // a number such as 1e999 is no parse_error

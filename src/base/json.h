@@ -22,6 +22,9 @@ inline Json json_number(double value) {
 // The inverse of json_number; throws UsageError on anything else.
 double number_from_json(const Json& value);
 
+// A string as it is, anything else as JSON: for people.
+std::string json_text(const Json& value);
+
 // Reads a whole file; throws IoError when it cannot be read, UsageError (with the byte) when it is not JSON.
 Json read_json(const std::filesystem::path& path);
 

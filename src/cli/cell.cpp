@@ -1,8 +1,6 @@
 // zo2 cell FOLDER: one repeat of an experiment, in a process of its own; started by `zo2 run`.
 #include <spdlog/spdlog.h>
 
-#include <algorithm>
-#include <cmath>
 #include <memory>
 #include <vector>
 
@@ -13,6 +11,7 @@
 #include "cli/step_memory.h"
 #include "cli/step_sample.h"
 #include "cli/step_window.h"
+#include "experiment/check.h"
 #include "experiment/config_schema.h"
 #include "experiment/record.h"
 #include "experiment/repeat_result.h"
@@ -42,12 +41,7 @@ void add_loss_metrics(const std::vector<StepSample>& samples, Json& metrics) {
   };
   metrics["loss_first"] = json_number(mean(samples.front()));
   metrics["loss_last"] = json_number(mean(samples.back()));
-  double good = 0;
-  for (const StepSample& sample : samples) {
-    good += std::all_of(sample.projected_gradient.begin(), sample.projected_gradient.end(),
-                        [](double g) { return std::isfinite(g) && g != 0; });
-  }
-  metrics["gradient_nonzero_fraction"] = good / static_cast<double>(samples.size());
+  metrics["gradient_nonzero_fraction"] = informative_fraction(samples);
 }
 
 // What the trace says about a step, against the copies alone in the same process.

@@ -50,8 +50,6 @@ std::string plan_identity(Json config, const Hardware* hardware, bool with_forec
 
 std::string text_at(const Json& config, std::string_view key) { return config_at(config, key).get<std::string>(); }
 
-int64_t mib(double count) { return static_cast<int64_t>(count * static_cast<double>(kMiB)); }
-
 // Logits of the whole batch, or the direction of the largest parameter: they are not there at the same time.
 int64_t textbook_scratch_bytes(const ModelConfig& model, const ParameterTable& table, const PlanSettings& settings) {
   int64_t largest = settings.batch * settings.seq * model.vocab_size;
@@ -130,9 +128,9 @@ void judge_memory(const Json& config, const Hardware* hardware, const Needs& nee
     const bool registered = !textbook && text_at(config, "engine.host") == "registered";
     const int64_t held = textbook ? needs.weight_bytes + needs.baseline_bytes : *needs.arena_bytes;
     plan.device_bytes = hardware->nvml_bytes(held, registered ? needs.weight_bytes : 0);
-    const int64_t idle = mib(hardware->idle_mib);
+    const int64_t idle = hardware->idle_bytes();
     require("device memory", *plan.device_bytes - idle,
-            machine.gpu ? machine.gpu->total_bytes - machine.gpu->used_bytes : mib(hardware->memory_mib) - idle);
+            machine.gpu ? machine.gpu->total_bytes - machine.gpu->used_bytes : hardware->memory_bytes() - idle);
   }
   require("host memory", *plan.host_bytes, machine.host_available_bytes);
   if (!lacks.empty()) {

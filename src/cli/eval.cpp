@@ -68,20 +68,15 @@ void eval(const EvalOptions& options) {
             "--predictions: task {} has no candidates", task.name);
   ZO2_CHECK(options.batch >= 1, UsageError, "--batch {}: at least 1", options.batch);
   const ModelSource source = open_model(options.evaluator.model);
-  ZO2_CHECK(task.vocab_size <= source.config.vocab_size, UsageError,
-            "task {} has a vocabulary of {} tokens, model {} of {}: prepare the task with the model's tokenizer",
-            task.name, task.vocab_size, source.config.name, source.config.vocab_size);
-  ZO2_CHECK(file.longest() <= source.config.max_positions, UsageError,
-            "task {} has a sequence of {} tokens, model {} has {} positions: prepare the task with --max-length {}",
-            task.name, file.longest(), source.config.name, source.config.max_positions, source.config.max_positions);
+  check_fits(task, file, source.config);
   warn_of_other_tokenizer(task, options.evaluator.model);
   Evaluator evaluator(options.evaluator, source, std::min(options.batch, file.sequences()), file.longest());
 
   const auto start = Clock::now();
-  LiveLine line("sequences");
+  LiveLine line;
   const auto scores = score_file(
       file, options.batch, [&](const Batch& batch) { return evaluator.evaluate(batch); },
-      [&](int64_t done) { line.show(done, file.sequences()); });
+      [&](int64_t done) { line.show(done, file.sequences(), "sequences"); });
   const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
   const SplitEvaluation found = summarise(task.kind, file, scores);
 
@@ -111,9 +106,8 @@ void eval(const EvalOptions& options) {
     return;
   }
   if (found.accuracy) {
-    fmt::print("{} {}: accuracy {:.2f} % +- {:.2f} ({} of {}), loss over candidates {:.4f}\n", task.name, options.split,
-               100 * found.accuracy->value(), 100 * found.accuracy->standard_error(), found.accuracy->right,
-               found.accuracy->n, *found.candidate_loss);
+    fmt::print("{} {}: accuracy {}, loss over candidates {:.4f}\n", task.name, options.split, found.accuracy->text(),
+               *found.candidate_loss);
   }
   fmt::print("{} {}: loss {:.4f} a token of the {}, {} examples, {:.1f} s\n", task.name, options.split,
              -found.right.mean(),

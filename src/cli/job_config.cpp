@@ -46,10 +46,8 @@ TrainData task_data(const Json& config, const ModelConfig& model) {
   ZO2_CHECK(path.is_string(), UsageError,
             "data.kind task needs data.path, a folder that scripts/prepare_task.py wrote");
   const Task task = open_task(path.get<std::string>());
-  ZO2_CHECK(task.vocab_size <= model.vocab_size, UsageError,
-            "task {} has a vocabulary of {} tokens, model {} of {}: prepare the task with the model's tokenizer",
-            task.name, task.vocab_size, model.name, model.vocab_size);
   const TokenFile& train = task.split("train").file;
+  for (const auto& [name, split] : task.splits) check_fits(task, split.file, model);
   const auto seed = get<uint64_t>(config, "data.seed");
   const auto batch = get<int64_t>(config, "data.batch");
   const auto passes = get<int>(config, "method.micro_batches");
@@ -71,6 +69,12 @@ TrainData task_data(const Json& config, const ModelConfig& model) {
 }
 
 }  // namespace
+
+void set_model(Json& config, const std::string& model) {
+  const bool folder = std::filesystem::is_directory(model);
+  config_set(config, "model.path", folder ? Json(model) : Json());
+  if (!folder) config_set(config, "model.name", model);
+}
 
 ModelSource model_from_config(const Json& config) {
   const Json& path = config_at(config, "model.path");

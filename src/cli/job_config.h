@@ -8,6 +8,9 @@
 
 namespace zo2 {
 
+// Sets model.path or model.name from a word of the command line: a Hugging Face folder, or a name.
+void set_model(Json& config, const std::string& model);
+
 // The model that model.name, model.path and model.tie_embeddings ask for. Throws UsageError, for example when a
 // checkpoint cannot be untied.
 ModelSource model_from_config(const Json& config);

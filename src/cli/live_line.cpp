@@ -7,16 +7,22 @@
 
 namespace zo2 {
 
-LiveLine::LiveLine(std::string unit) : unit_(std::move(unit)), shown_(::isatty(STDERR_FILENO) == 1) {}
+LiveLine::LiveLine() : shown_(::isatty(STDERR_FILENO) == 1) {}
 
-void LiveLine::show(int64_t done, int64_t all) {
+void LiveLine::show(bool last, const std::function<std::string()>& text) {
   const Clock::time_point now = Clock::now();
-  if (!shown_ || (done < all && now - last_ < std::chrono::milliseconds(200))) return;
+  if (!shown_ || (!last && now - last_ < std::chrono::milliseconds(200))) return;
   last_ = now;
-  const double rate = static_cast<double>(done) / std::chrono::duration<double>(now - start_).count();
-  fmt::print(stderr, "\r{}/{} {}  {:.0f} a second  {:.0f} s left   {}", done, all, unit_, rate,
-             static_cast<double>(all - done) / rate, done == all ? "\n" : "");
+  fmt::print(stderr, "\r{}   {}", text(), last ? "\n" : "");
   std::fflush(stderr);
+}
+
+void LiveLine::show(int64_t done, int64_t all, const std::string& unit) {
+  show(done == all, [&] {
+    const double rate = static_cast<double>(done) / std::chrono::duration<double>(Clock::now() - start_).count();
+    return fmt::format("{}/{} {}  {:.0f} a second  {:.0f} s left", done, all, unit, rate,
+                       static_cast<double>(all - done) / rate);
+  });
 }
 
 }  // namespace zo2

@@ -1,9 +1,6 @@
 #include "cli/model_source.h"
 
-#include <fstream>
-#include <iterator>
-
-#include "base/error.h"
+#include "base/file.h"
 #include "base/json.h"
 #include "store/load_weights.h"
 #include "store/save_weights.h"
@@ -15,13 +12,6 @@ namespace {
 constexpr const char* kCopiedFiles[] = {
     "tokenizer.json",          "tokenizer_config.json", "vocab.json", "merges.txt", "added_tokens.json",
     "special_tokens_map.json", "generation_config.json"};
-
-void copy_file_atomically(const std::filesystem::path& from, const std::filesystem::path& to) {
-  std::ifstream stream(from, std::ios::binary);
-  const std::string text{std::istreambuf_iterator<char>(stream), {}};
-  ZO2_CHECK(stream, IoError, "cannot read {}", from.string());
-  write_file_atomically(to, text);
-}
 
 }  // namespace
 
@@ -49,7 +39,7 @@ void save_model(const std::filesystem::path& folder, const HostWeights& weights,
   if (!source.checkpoint) return;
   for (const char* name : kCopiedFiles) {
     const std::filesystem::path file = source.checkpoint->path() / name;
-    if (std::filesystem::is_regular_file(file)) copy_file_atomically(file, folder / name);
+    if (std::filesystem::is_regular_file(file)) write_file_atomically(folder / name, read_file(file));
   }
 }
 

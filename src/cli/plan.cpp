@@ -70,12 +70,6 @@ Totals total(const Experiment& experiment, const std::vector<CellPlan>& plans) {
   return totals;
 }
 
-std::string model_name(const Json& config) {
-  const Json& path = config_at(config, "model.path");
-  return path.is_null() ? config_at(config, "model.name").get<std::string>()
-                        : std::filesystem::path(path.get<std::string>()).filename().string();
-}
-
 template <typename T>
 void put(Json& json, const char* key, const std::optional<T>& value) {
   if (value) json[key] = *value;

@@ -21,6 +21,7 @@
 #include "experiment/process.h"
 #include "experiment/record.h"
 #include "experiment/repeat_result.h"
+#include "experiment/shell_quote.h"
 
 namespace zo2 {
 namespace {
@@ -63,9 +64,6 @@ std::vector<NamedCell> cells_of_records(const fs::path& dir) {
   for (const Record& record : read_records(dir)) {
     if (record.request.repeat > 0) continue;
     cells.push_back({record.request, record.folder.parent_path().filename().string()});
-    Json config = default_config();  // for the keys that are newer than the record
-    for (const auto& [section, keys] : record.request.config.items()) config[section].update(keys);
-    cells.back().request.config = std::move(config);
   }
   return cells;
 }
@@ -166,18 +164,10 @@ Profiling plan_profiling(const std::string& tool, const fs::path& program, const
   return profiling;
 }
 
-// As a shell takes it.
-std::string quoted(const std::vector<std::string>& command) {
-  std::string line;
-  for (const std::string& part : command) {
-    const bool plain = !part.empty() && part.find_first_not_of(
-                                            "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-                                            "0123456789-_./:=,@%+") == std::string::npos;
-    std::string text = part;
-    for (size_t at = 0; (at = text.find('\'', at)) != std::string::npos; at += 4) text.replace(at, 1, "'\\''");
-    line += (line.empty() ? "" : " ") + (plain ? part : "'" + text + "'");
-  }
-  return line;
+std::string command_line(const std::vector<std::string>& command) {
+  std::vector<std::string> words;
+  for (const std::string& word : command) words.push_back(shell_quoted(word));
+  return fmt::format("{}", fmt::join(words, " "));
 }
 
 // The tool that is there, and why it is another one than was asked for.
@@ -201,15 +191,13 @@ int profile(const ProfileArguments& arguments) {
   shorten(cell.request, steps, tool == kTrace);
   const fs::path folder =
       fs::absolute(arguments.out.empty() ? fs::path("profiles") / cell.name : fs::path(arguments.out));
-  std::error_code error;
-  fs::create_directories(folder, error);
-  ZO2_CHECK(!error, IoError, "cannot create {}: {}", folder.string(), error.message());
+  make_folder(folder);
   const Profiling profiling =
       plan_profiling(tool, program, folder, arguments, fmt::format("{}:{}", steps.first, steps.first + steps.count));
-  for (const fs::path& old : {profiling.file, folder / kReportedFile}) fs::remove(old, error);
+  for (const fs::path& old : {profiling.file, folder / kReportedFile}) fs::remove(old);
   write_file_atomically(folder / "config.json", to_json(cell.request).dump(2) + "\n");
 
-  const std::string line = quoted(profiling.command);
+  const std::string line = command_line(profiling.command);
   spdlog::info("steps {} to {} of {}; output in {}", steps.first, steps.first + steps.count - 1, cell.request.slug,
                (folder / "stderr.log").string());
   const InterruptGuard guard;

@@ -12,8 +12,7 @@ Plan plan_for_device(const ModelConfig& config, PlanSettings settings, int64_t g
                      const Hardware& hardware) {
   if (gpu_memory_bytes > 0) {
     const int64_t host_bytes = parameters_of(config).count() * dtype_bytes(settings.dtype);
-    const int64_t outside =
-        hardware.nvml_bytes(0, host_bytes) - static_cast<int64_t>(hardware.idle_mib * static_cast<double>(kMiB));
+    const int64_t outside = hardware.nvml_bytes(0, host_bytes) - hardware.idle_bytes();
     ZO2_CHECK(gpu_memory_bytes > outside, UsageError,
               "gpu_memory {} is less than the {} that the context, libraries and page tables take",
               format_bytes(gpu_memory_bytes), format_bytes(outside));

@@ -28,11 +28,9 @@ StepLog open_log(const fs::path& folder) {
 }
 
 // Where the base is: as told, else as the run was told.
-void set_model(Json& config, const RecordedRunOptions& options) {
+void find_base(Json& config, const RecordedRunOptions& options) {
   if (!options.model.empty()) {
-    const bool folder = fs::is_directory(options.model);
-    config_set(config, "model.path", folder ? Json(options.model) : Json());
-    if (!folder) config_set(config, "model.name", options.model);
+    set_model(config, options.model);
     return;
   }
   const fs::path path = fs::path(options.run) / kRunConfigFile;
@@ -76,7 +74,7 @@ RecordedRun::RecordedRun(const RecordedRunOptions& options)
       config_(config_of_log(log_.header, options.run)),
       device_(parse_device(options.device)) {
   step_ = chosen_step(options);
-  set_model(config_, options);
+  find_base(config_, options);
   source_ = model_from_config(config_);
   plan_ = plan_of(config_, source_.config);
   settings_ = executor_settings_from_config(config_);
@@ -115,9 +113,10 @@ HostWeights RecordedRun::weights(bool shortcut) const {
               log_.header.base_hash);
   }
   const int64_t from = snapshot ? snapshot->next_step : 0;
-  LiveLine line(fmt::format("elements through {} steps", step_ - from));
+  const std::string unit = fmt::format("elements through {} steps", step_ - from);
+  LiveLine line;
   replay_weights(device_, weights, plan_.commits, settings_, log_.entries, log_.header.pairs, from, step_,
-                 [&](int64_t done, int64_t all) { line.show(done, all); });
+                 [&](int64_t done, int64_t all) { line.show(done, all, unit); });
   return weights;
 }
 

@@ -2,9 +2,7 @@
 // flags and a cell of a manifest are the same thing.
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
-#include <unistd.h>
 
-#include <chrono>
 #include <cstdio>
 #include <filesystem>
 #include <map>
@@ -14,6 +12,7 @@
 #include "base/error.h"
 #include "cli/commands.h"
 #include "cli/job_config.h"
+#include "cli/live_line.h"
 #include "cli/step_memory.h"
 #include "cli/step_sample.h"
 #include "experiment/config_schema.h"
@@ -70,8 +69,7 @@ struct TrainOptions {
 
 Json config_from(const TrainOptions& options) {
   Json config = default_config();
-  const bool folder = std::filesystem::is_directory(options.model);
-  config_set(config, folder ? "model.path" : "model.name", options.model);
+  set_model(config, options.model);
   for (const auto& [key, text] : options.flags) {
     if (text.empty()) continue;
     try {
@@ -86,42 +84,24 @@ Json config_from(const TrainOptions& options) {
     config_set(config, "data.kind", "task");
     config_set(config, "data.path", options.task);
     // What the protocol trains this task on, unless something else is asked for.
-    const bool chosen = !options.flags.at("train.objective").empty();
-    if (!chosen) config_set(config, "train.objective", open_task(options.task).manifest.at("objective"));
+    if (options.flags.at("train.objective").empty())
+      config_set(config, "train.objective", open_task(options.task).manifest.at("objective"));
   }
   return config;
 }
 
-// The live line on a terminal: step, loss, gradient, speed, time left.
-class Progress {
- public:
-  explicit Progress(int64_t steps) : steps_(steps), shown_(::isatty(STDERR_FILENO) == 1) {}
-
-  void step(const StepSample& sample, int64_t tokens, std::optional<int64_t> device_bytes) {
-    if (!shown_) return;
-    const auto now = std::chrono::steady_clock::now();
-    if (sample.step + 1 < steps_ && now - last_ < std::chrono::milliseconds(200)) return;
-    last_ = now;
-    const double left_s = static_cast<double>(steps_ - sample.step - 1) * sample.step_ms / 1e3;
-    fmt::print(stderr, "\rstep {}/{}  loss {:.4f}  gradient {:+.4f}  {:.1f} ms  {:.0f} tok/s  {}{:.0f} s left   ",
-               sample.step + 1, steps_, (sample.loss_plus[0] + sample.loss_minus[0]) / 2, sample.projected_gradient[0],
-               sample.step_ms, static_cast<double>(tokens) / sample.step_ms * 1e3,
-               device_bytes ? format_bytes(*device_bytes) + " of device memory  " : "", left_s);
-    if (sample.step + 1 == steps_) fmt::print(stderr, "\n");
-  }
-
- private:
-  int64_t steps_;
-  bool shown_;
-  std::chrono::steady_clock::time_point last_;
-};
+// What the live line says: step, loss, gradient, speed, time left.
+std::string step_text(const StepSample& sample, int64_t steps, int64_t tokens, std::optional<int64_t> device_bytes) {
+  return fmt::format("step {}/{}  loss {:.4f}  gradient {:+.4f}  {:.1f} ms  {:.0f} tok/s  {}{:.0f} s left",
+                     sample.step + 1, steps, (sample.loss_plus[0] + sample.loss_minus[0]) / 2,
+                     sample.projected_gradient[0], sample.step_ms, static_cast<double>(tokens) / sample.step_ms * 1e3,
+                     device_bytes ? format_bytes(*device_bytes) + " of device memory  " : "",
+                     static_cast<double>(steps - sample.step - 1) * sample.step_ms / 1e3);
+}
 
 std::string describe(const Evaluation& evaluation) {
   std::string text = fmt::format("loss {:.6f}", evaluation.loss);
-  if (const auto& accuracy = evaluation.accuracy) {
-    text += fmt::format(", accuracy {:.2f} % +- {:.2f} ({} of {})", 100 * accuracy->value(),
-                        100 * accuracy->standard_error(), accuracy->right, accuracy->n);
-  }
+  if (evaluation.accuracy) text += ", accuracy " + evaluation.accuracy->text();
   return text;
 }
 
@@ -139,13 +119,11 @@ void train(const TrainOptions& options) {
   const bool traced = job.executor.trace.count > 0;
   ZO2_CHECK(recorded || !traced, UsageError, "--trace writes trace.json into the folder of --out, which is not given");
   if (recorded) {
-    std::error_code error;
-    std::filesystem::create_directories(options.out, error);
-    ZO2_CHECK(!error, IoError, "cannot create {}: {}", options.out, error.message());
+    make_folder(folder);
     if (job.method != MethodKind::mezo) job.folder = options.out;
   }
   std::optional<SampleWriter> samples;
-  Progress progress(job.trainer.steps);
+  LiveLine line;
   TrainObserver observer;
   observer.on_start = [&](int64_t next_step) {
     if (next_step > 0) spdlog::info("resuming at step {}", next_step);
@@ -156,7 +134,8 @@ void train(const TrainOptions& options) {
   observer.on_step = [&](const StepResult& result) {
     const StepSample sample = to_sample(result);
     step_memory.read();
-    progress.step(sample, result.tokens, step_memory.last_bytes());
+    line.show(sample.step + 1 == job.trainer.steps,
+              [&] { return step_text(sample, job.trainer.steps, result.tokens, step_memory.last_bytes()); });
     if (samples) samples->write(sample);
   };
   observer.on_evaluation = [&](int64_t step, const Evaluation& found) {

@@ -1,7 +1,6 @@
 #include "experiment/beside.h"
 
 #include <algorithm>
-#include <map>
 
 #include "base/error.h"
 #include "experiment/comparable.h"
@@ -18,12 +17,14 @@ struct OurCell {
 
 std::vector<OurCell> our_cells(const std::vector<Record>& records) {
   std::vector<OurCell> cells;
-  std::map<std::string, size_t> by_hash;
-  for (size_t i = 0; i < records.size(); ++i) {
-    if (!has_figures(records[i].state)) continue;
-    const auto [found, fresh] = by_hash.emplace(records[i].request.config_hash, cells.size());
-    if (fresh) cells.push_back({i, {}, subject_of(records[i])});
-    cells[found->second].repeats.push_back(&records[i]);
+  for (const std::vector<size_t>& repeats : by_cell(records)) {
+    const auto first = std::ranges::find_if(repeats, [&](size_t i) { return has_figures(records[i].state); });
+    if (first == repeats.end()) continue;
+    OurCell cell{*first, {}, subject_of(records[*first])};
+    for (size_t i : repeats) {
+      if (has_figures(records[i].state)) cell.repeats.push_back(&records[i]);
+    }
+    cells.push_back(std::move(cell));
   }
   return cells;
 }

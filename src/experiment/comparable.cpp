@@ -50,8 +50,7 @@ std::string link_of(const Record& record) {
 // The name of the prepared task's folder; empty for other data.
 std::string task_of(const Json& config) {
   if (config_at(config, "data.kind") != "task" || !config_at(config, "data.path").is_string()) return "";
-  const std::filesystem::path folder = config_at(config, "data.path").get<std::string>();
-  return (folder.has_filename() ? folder : folder.parent_path()).filename().string();
+  return folder_name(config_at(config, "data.path").get<std::string>());
 }
 
 bool says_the_same(const std::string& a, const std::string& b) {

@@ -24,12 +24,13 @@ struct SideCell {
 // In the order of the records; a forecast is not a run.
 std::vector<SideCell> cells_of(const CompareSide& side) {
   std::vector<SideCell> cells;
-  std::map<std::string, size_t> by_hash;
-  for (const Record& record : side.records) {
-    if (record.state == State::projected || record.state == State::skipped) continue;
-    const auto [found, fresh] = by_hash.emplace(record.request.config_hash, cells.size());
-    if (fresh) cells.emplace_back();
-    cells[found->second].repeats.push_back(&record);
+  for (const std::vector<size_t>& repeats : by_cell(side.records)) {
+    SideCell cell;
+    for (size_t i : repeats) {
+      const Record& record = side.records[i];
+      if (record.state != State::projected && record.state != State::skipped) cell.repeats.push_back(&record);
+    }
+    if (!cell.repeats.empty()) cells.push_back(std::move(cell));
   }
   return cells;
 }
@@ -43,7 +44,7 @@ std::set<std::string> ignored_keys(const std::set<std::string>& ignore) {
       if (spec.key == name || spec.key.starts_with(name + ".")) keys.emplace(spec.key);
     }
     ZO2_CHECK(keys.size() > before || find_key(name) != nullptr, UsageError, "--ignore: unknown key '{}'{}", name,
-              nearest_key(name).empty() ? "" : fmt::format(": did you mean '{}'?", nearest_key(name)));
+              did_you_mean(nearest_key(name)));
   }
   return keys;
 }
@@ -56,8 +57,6 @@ bool tells(const Record& record, const Record& other, std::string_view key) {
   return std::ranges::find(given, key) != given.end();
 }
 
-std::string text_of(const Json& value) { return value.is_string() ? value.get<std::string>() : value.dump(); }
-
 // Of the keys that both tell.
 std::vector<Difference> config_differences(const Record& left, const Record& right) {
   std::vector<Difference> differences;
@@ -65,7 +64,7 @@ std::vector<Difference> config_differences(const Record& left, const Record& rig
     const Json& a = config_at(left.request.config, spec.key);
     const Json& b = config_at(right.request.config, spec.key);
     if (a == b || !tells(left, right, spec.key) || !tells(right, left, spec.key)) continue;
-    differences.push_back({std::string(spec.key), text_of(a), text_of(b)});
+    differences.push_back({std::string(spec.key), json_text(a), json_text(b)});
   }
   return differences;
 }
@@ -80,7 +79,7 @@ std::vector<Difference> environment_differences(const CompareSide& left, const C
       for (const auto& [pointer, value] : flat.items()) {
         std::string key = pointer.substr(1);
         std::ranges::replace(key, '/', '.');
-        values[key][side].insert(text_of(value));
+        values[key][side].insert(json_text(value));
       }
     }
   }
@@ -163,12 +162,8 @@ std::vector<const Metric*> chosen_metrics(const CompareOptions& options) {
     if (options.metrics.empty()) metrics.push_back(find_metric(name));
   }
   for (const std::string& name : options.metrics) {
-    std::vector<std::string_view> known;
-    for (const Metric& metric : metric_table()) known.push_back(metric.name);
-    const std::string near = nearest_word(name, known);
     metrics.push_back(find_metric(name));
-    ZO2_CHECK(metrics.back() != nullptr, UsageError, "unknown metric '{}'{}", name,
-              near.empty() ? "" : fmt::format(": did you mean '{}'?", near));
+    ZO2_CHECK(metrics.back() != nullptr, UsageError, "unknown metric '{}'{}", name, did_you_mean(nearest_metric(name)));
   }
   return metrics;
 }

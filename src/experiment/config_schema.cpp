@@ -222,6 +222,10 @@ std::string nearest_word(std::string_view word, std::span<const std::string_view
   return std::string(best);
 }
 
+std::string did_you_mean(std::string_view near, std::string_view lead) {
+  return near.empty() ? "" : fmt::format("{}did you mean '{}'?", lead, near);
+}
+
 std::string nearest_key(std::string_view key) {
   const std::string_view name = last_part(key);
   std::string best;
@@ -257,8 +261,7 @@ Json parse_value(const KeySpec& spec, std::string_view text, bool quoted) {
   if (!value) {
     const std::string near = nearest_word(text, spec.words);
     throw UsageError(fmt::format("{}: expected {}, found {}{}{}{}", spec.key, expected_values(spec),
-                                 quoted ? "\"" : "'", text, quoted ? "\"" : "'",
-                                 near.empty() ? "" : fmt::format("; did you mean '{}'?", near)));
+                                 quoted ? "\"" : "'", text, quoted ? "\"" : "'", did_you_mean(near, "; ")));
   }
   return *value;
 }
@@ -282,6 +285,15 @@ const Json& config_at(const Json& config, std::string_view key) {
 void config_set(Json& config, std::string_view key, Json value) {
   const size_t dot = key.find('.');
   config[std::string(key.substr(0, dot))][std::string(key.substr(dot + 1))] = std::move(value);
+}
+
+std::string folder_name(const std::filesystem::path& path) {
+  return (path.has_filename() ? path : path.parent_path()).filename().string();
+}
+
+std::string model_name(const Json& config) {
+  const Json& path = config_at(config, "model.path");
+  return path.is_null() ? config_at(config, "model.name").get<std::string>() : folder_name(path.get<std::string>());
 }
 
 std::string config_hash(const Json& config) {

@@ -44,6 +44,9 @@ std::string nearest_key(std::string_view key);
 // The candidate with the least edit distance to `word`; empty when none is within half of the word's length.
 std::string nearest_word(std::string_view word, std::span<const std::string_view> candidates);
 
+// ": did you mean 'near'?" behind `lead`; nothing when `near` is empty.
+std::string did_you_mean(std::string_view near, std::string_view lead = ": ");
+
 // Converts and checks one value as written ("1e-3", "16 MiB", "true"; words as JSON: ["python3", "x.py"]); `quoted`
 // says that it stood in quotes, so it is not a number. Returns the JSON that a configuration holds. Throws UsageError
 // with what was expected, without a place.
@@ -55,6 +58,12 @@ Json default_config();
 // The value at a dotted key. Throws InternalError when the configuration has no such key.
 const Json& config_at(const Json& config, std::string_view key);
 void config_set(Json& config, std::string_view key, Json value);
+
+// The last part of a path, with or without a slash at its end.
+std::string folder_name(const std::filesystem::path& path);
+
+// How people call the configuration's model: model.name, or the folder of model.path.
+std::string model_name(const Json& config);
 
 // SHA-256 of the configuration's canonical JSON (keys sorted) with the keys that equal their default left out, so that
 // neither the order of keys nor a default that is spelled out changes it. A key added to the table later does not

@@ -10,10 +10,7 @@
 namespace zo2 {
 namespace {
 
-std::string text_of(const Json& value) {
-  if (value.is_null()) return "";
-  return value.is_string() ? value.get<std::string>() : value.dump();
-}
+std::string text_of(const Json& value) { return value.is_null() ? "" : json_text(value); }
 
 std::string origin_of(const Record& record) {
   if (!record.system().empty()) return record.system();

@@ -37,8 +37,7 @@ std::string value_of(std::string_view name, const Json& config) {
       "method.command: unknown placeholder {{{}}}; known are {{model}}, {{batch}}, {{seq}}, {{dtype}}, {{steps}}, "
       "{{warmup}} and any dotted key",
       name);
-  const Json& value = config_at(config, key);
-  return value.is_string() ? value.get<std::string>() : value.dump();
+  return json_text(config_at(config, key));
 }
 
 // A brace that does not hold a name, as in JSON, stays as it is.

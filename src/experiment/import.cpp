@@ -84,7 +84,7 @@ class LineReader {
     std::vector<std::string_view> known(kFacts.begin(), kFacts.end());
     for (const Metric& metric : metric_table()) known.push_back(metric.name);
     const std::string near = key.find('.') == std::string::npos ? nearest_word(key, known) : nearest_key(key);
-    add(fmt::format("unknown member '{}'{}", key, near.empty() ? "" : fmt::format(": did you mean '{}'?", near)));
+    add(fmt::format("unknown member '{}'{}", key, did_you_mean(near)));
   }
 
   void read_metric(const Metric& metric, const Json& value, ImportedLine& result) {
@@ -206,22 +206,15 @@ std::vector<Record> read_imported_records(const fs::path& dir) {
 }
 
 std::vector<ReferenceFigure> figures_of(const std::vector<Record>& imported) {
-  std::vector<std::pair<std::string, std::vector<const Record*>>> cells;  // by system and config hash
-  for (const Record& record : imported) {
-    const std::string key = record.system() + " " + record.request.config_hash;
-    auto found = std::ranges::find(cells, key, &std::pair<std::string, std::vector<const Record*>>::first);
-    if (found == cells.end()) found = cells.insert(cells.end(), {key, {}});
-    found->second.push_back(&record);
-  }
   std::vector<ReferenceFigure> figures;
-  for (const auto& [key, repeats] : cells) {
-    const Record& first = *repeats[0];
+  for (const std::vector<size_t>& repeats : by_cell(imported)) {
+    const Record& first = imported[repeats[0]];
     const Json& origin = first.result.at("imported");
     const Subject subject = subject_of(first);
     for (const Metric& metric : metric_table()) {
       std::vector<double> values;
-      for (const Record* record : repeats) {
-        if (const auto value = record->metric(metric.name)) values.push_back(*value);
+      for (size_t i : repeats) {
+        if (const auto value = imported[i].metric(metric.name)) values.push_back(*value);
       }
       if (values.empty()) continue;
       ReferenceFigure figure;

@@ -109,8 +109,7 @@ class Reader : public YamlReader {
   }
 
   void unknown_setting(const YAML::Node& at, const std::string& key) {
-    const std::string near = nearest_key(key);
-    problem(at, fmt::format("unknown key '{}'{}", key, near.empty() ? "" : fmt::format(": did you mean '{}'?", near)));
+    problem(at, fmt::format("unknown key '{}'{}", key, did_you_mean(nearest_key(key))));
   }
 
   void read_settings(const YAML::Node& map, const std::string& prefix, Settings& settings) {
@@ -188,10 +187,7 @@ class Reader : public YamlReader {
     });
   }
 
-  static std::string suggestion(const std::string& name) {
-    const std::string near = nearest_key(name);
-    return near.empty() ? "" : fmt::format("; did you mean '{}'?", near);
-  }
+  static std::string suggestion(const std::string& name) { return did_you_mean(nearest_key(name), "; "); }
 
   Condition read_condition(const YAML::Node& map) {
     Condition where;
@@ -264,11 +260,7 @@ class Reader : public YamlReader {
   }
 
   void unknown_metric(const YAML::Node& at, const std::string& name) {
-    std::vector<std::string_view> names;
-    for (const Metric& metric : metric_table()) names.push_back(metric.name);
-    const std::string near = nearest_word(name, names);
-    problem(at,
-            fmt::format("unknown metric '{}'{}", name, near.empty() ? "" : fmt::format(": did you mean '{}'?", near)));
+    problem(at, fmt::format("unknown metric '{}'{}", name, did_you_mean(nearest_metric(name))));
   }
 
   std::optional<double> bound(const Metric* metric, const YAML::Node& node) {
@@ -324,9 +316,7 @@ void read_override(const std::string& text, Settings& settings, Problems& proble
   }
   const KeySpec* spec = find_key(key);
   if (spec == nullptr) {
-    const std::string near = nearest_key(key);
-    problems.add(where,
-                 fmt::format("unknown key '{}'{}", key, near.empty() ? "" : fmt::format(": did you mean '{}'?", near)));
+    problems.add(where, fmt::format("unknown key '{}'{}", key, did_you_mean(nearest_key(key))));
     return;
   }
   try {

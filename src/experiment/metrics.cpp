@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "base/bytes.h"
+#include "experiment/config_schema.h"
 
 namespace zo2 {
 namespace {
@@ -112,6 +113,12 @@ const Metric* find_metric(std::string_view name) {
     if (metric.name == name) return &metric;
   }
   return nullptr;
+}
+
+std::string nearest_metric(std::string_view name) {
+  std::vector<std::string_view> known;
+  for (const Metric& metric : kMetrics) known.push_back(metric.name);
+  return nearest_word(name, known);
 }
 
 std::string format_metric(const Metric& metric, const Json& value) {

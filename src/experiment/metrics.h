@@ -35,6 +35,9 @@ std::span<const Metric> metric_table();
 // nullptr when there is no such metric.
 const Metric* find_metric(std::string_view name);
 
+// The metric that was probably meant; empty when nothing is near.
+std::string nearest_metric(std::string_view name);
+
 // A metric's value as people read it: "1.50 GiB", "1,234 tok/s", "12.3 ms". Accepts the strings of json_number.
 std::string format_metric(const Metric& metric, const Json& value);
 

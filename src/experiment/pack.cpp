@@ -1,10 +1,9 @@
 #include "experiment/pack.h"
 
-#include <fstream>
-#include <iterator>
 #include <map>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "base/sha256.h"
 #include "experiment/archive.h"
 #include "experiment/import.h"
@@ -15,13 +14,6 @@ namespace zo2 {
 namespace {
 
 namespace fs = std::filesystem;
-
-std::string read_file(const fs::path& path) {
-  std::ifstream stream(path, std::ios::binary);
-  std::string bytes{std::istreambuf_iterator<char>(stream), {}};
-  ZO2_CHECK(!stream.bad() && stream.is_open(), IoError, "cannot read {}", path.string());
-  return bytes;
-}
 
 // Files of the archive by their path below NAME/, sorted.
 using Files = std::map<std::string, std::string>;

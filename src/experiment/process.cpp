@@ -44,7 +44,7 @@ int64_t number_in(const std::string& path, std::string_view name) {
   return 0;
 }
 
-int64_t peak_rss_of(const std::string& process) { return number_in("/proc/" + process + "/status", "VmHWM:") * 1024; }
+int64_t peak_rss_of(pid_t pid) { return number_in(fmt::format("/proc/{}/status", pid), "VmHWM:") * 1024; }
 
 int64_t kernel_oom_kills() { return number_in("/proc/vmstat", "oom_kill "); }
 
@@ -134,7 +134,7 @@ int InterruptGuard::received() { return received_signal; }
 
 ProcessResult run_process(const ProcessSpec& spec, const std::function<void()>& tick) {
   ProcessResult result;
-  const int64_t own_peak_bytes = peak_rss_of("self");
+  const int64_t own_rss_bytes = number_in("/proc/self/status", "VmRSS:") * 1024;
   const int64_t oom_kills_before = kernel_oom_kills();
   const Clock::time_point begin = Clock::now();
   const pid_t pid = start(spec);
@@ -145,7 +145,7 @@ ProcessResult run_process(const ProcessSpec& spec, const std::function<void()>& 
   Clock::time_point stop_began;
   int wait_ms = 1;
   while (!has_ended(pid)) {
-    result.rss_peak_bytes = std::max(result.rss_peak_bytes, peak_rss_of(std::to_string(pid)));
+    result.rss_peak_bytes = std::max(result.rss_peak_bytes, peak_rss_of(pid));
     const int signal = received_signal;
     result.interrupted = result.interrupted || signal != 0;
     result.timed_out = result.timed_out || (!stopping && spec.timeout_s > 0 && seconds_since(begin) > spec.timeout_s);
@@ -174,9 +174,9 @@ ProcessResult run_process(const ProcessSpec& spec, const std::function<void()>& 
   } else {
     result.exit_code = WEXITSTATUS(status);
   }
-  // A forked process starts with its parent's peak in ru_maxrss, so a larger one is its own.
+  // ru_maxrss counts what the forked process held of its parent's before exec, so only a larger one is its own.
   const int64_t usage_peak_bytes = usage.ru_maxrss * 1024;
-  if (usage_peak_bytes > own_peak_bytes || result.rss_peak_bytes == 0) {
+  if (usage_peak_bytes > own_rss_bytes || result.rss_peak_bytes == 0) {
     result.rss_peak_bytes = std::max(result.rss_peak_bytes, usage_peak_bytes);
   }
   return result;

@@ -4,6 +4,8 @@
 #include <array>
 #include <fstream>
 #include <iterator>
+#include <map>
+#include <utility>
 
 #include "base/error.h"
 #include "experiment/archive.h"
@@ -170,12 +172,7 @@ void write_result(const fs::path& folder, const Json& result) {
 
 std::string Record::system() const { return result.contains("imported") ? result["imported"].value("system", "") : ""; }
 
-std::string Record::model() const {
-  const Json& path = config_at(request.config, "model.path");
-  if (path.is_null()) return config_at(request.config, "model.name").get<std::string>();
-  const fs::path checkpoint = path.get<std::string>();
-  return (checkpoint.has_filename() ? checkpoint : checkpoint.parent_path()).filename().string();
-}
+std::string Record::model() const { return model_name(request.config); }
 
 std::optional<double> Record::metric(std::string_view name) const {
   const Json* value = metric_json(result, name);
@@ -232,6 +229,18 @@ std::vector<Record> read_records(const fs::path& dir) {
     }
   }
   return records;
+}
+
+std::vector<std::vector<size_t>> by_cell(const std::vector<Record>& records) {
+  std::vector<std::vector<size_t>> cells;
+  std::map<std::pair<std::string, std::string>, size_t> index;  // by system and config hash
+  for (size_t i = 0; i < records.size(); ++i) {
+    const auto [found, fresh] =
+        index.emplace(std::pair(records[i].system(), records[i].request.config_hash), cells.size());
+    if (fresh) cells.emplace_back();
+    cells[found->second].push_back(i);
+  }
+  return cells;
 }
 
 }  // namespace zo2

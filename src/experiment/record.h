@@ -112,4 +112,7 @@ std::optional<Record> read_record(const std::filesystem::path& folder);
 // DIR has no cells folder.
 std::vector<Record> read_records(const std::filesystem::path& dir);
 
+// Indices of the records of each cell (of one system), cells in the order of their first records.
+std::vector<std::vector<size_t>> by_cell(const std::vector<Record>& records);
+
 }  // namespace zo2

@@ -22,8 +22,6 @@ bool is_meant(const std::string& text, const Record& record) {
   return fnmatch(text.c_str(), record.request.slug.c_str(), 0) == 0 || fnmatch(text.c_str(), folder.c_str(), 0) == 0;
 }
 
-std::string plain(const Json& value) { return value.is_string() ? value.get<std::string>() : value.dump(); }
-
 // Dotted keys of what is not as the defaults have it. A key that this version does not know is shown too.
 Json changed_settings(const Json& config) {
   Json changed = Json::object();
@@ -40,7 +38,7 @@ Json changed_settings(const Json& config) {
 
 std::string metric_text(const std::string& name, const Json& value) {
   const Metric* metric = find_metric(name);
-  return metric == nullptr ? plain(value) : format_metric(*metric, value);
+  return metric == nullptr ? json_text(value) : format_metric(*metric, value);
 }
 
 // A table of two columns from an object's members; nothing when it has none.
@@ -84,11 +82,11 @@ Record find_record(const fs::path& dir, const std::string& cell, std::optional<i
 
 std::string render_text(const Record& record) {
   const Json& result = record.result;
-  const auto as_is = [](const std::string&, const Json& value) { return plain(value); };
+  const auto as_is = [](const std::string&, const Json& value) { return json_text(value); };
   std::string text = fmt::format("{} r{}: {}\n", record.request.slug, record.request.repeat, state_name(record.state));
   text += fmt::format(
       "experiment {}, config hash {}{}\n{}\n", record.request.experiment, record.request.config_hash.substr(0, 8),
-      result.contains("started_utc") ? ", started " + plain(result["started_utc"]) : "", record.folder.string());
+      result.contains("started_utc") ? ", started " + json_text(result["started_utc"]) : "", record.folder.string());
   text += section("Configuration that is not the default", changed_settings(record.request.config), as_is);
   text += section("Chosen", result.value("chosen", Json::object()), as_is);
   text += section("Metrics", result.value("metrics", Json::object()), metric_text);
@@ -96,12 +94,12 @@ std::string render_text(const Record& record) {
   text += section("Hashes", result.value("hashes", Json::object()), as_is);
   text += section("Environment", record.environment, as_is);
   for (const Json& warning : result.value("warnings", Json::array()))
-    text += fmt::format("\nwarning: {}\n", plain(warning));
+    text += fmt::format("\nwarning: {}\n", json_text(warning));
   for (const char* name : {"error", "reason"}) {
-    if (result.contains(name)) text += fmt::format("\n{}: {}\n", name, plain(result[name]));
+    if (result.contains(name)) text += fmt::format("\n{}: {}\n", name, json_text(result[name]));
   }
   if (result.contains("stderr_tail"))
-    text += fmt::format("\nlast lines:\n{}\n", indented(plain(result["stderr_tail"])));
+    text += fmt::format("\nlast lines:\n{}\n", indented(json_text(result["stderr_tail"])));
   return text;
 }
 

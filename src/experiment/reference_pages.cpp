@@ -39,7 +39,7 @@ std::string code(std::string_view text) { return fmt::format("`{}`", text); }
 
 std::string default_text(const KeySpec& spec) {
   const Json& value = spec.default_value;
-  return value.is_null() ? "unset" : code(value.is_string() ? value.get<std::string>() : value.dump());
+  return value.is_null() ? "unset" : code(json_text(value));
 }
 
 std::string manifest_page() {

@@ -1,7 +1,6 @@
 #include "experiment/report.h"
 
 #include <algorithm>
-#include <map>
 
 #include "experiment/comparable.h"
 #include "experiment/config_schema.h"
@@ -17,21 +16,20 @@ const std::string& method_of(const Record& record) {
 
 std::vector<MeasuredCell> measured_cells(const std::vector<Record>& records) {
   std::vector<MeasuredCell> cells;
-  std::map<std::string, size_t> by_hash;
-  for (size_t i = 0; i < records.size(); ++i) {
-    const Record& record = records[i];
-    if (record.state == State::projected) continue;
-    const auto [found, fresh] = by_hash.emplace(record.request.config_hash, cells.size());
-    if (fresh) cells.push_back({.first = i, .repeats = {}, .tokens_per_s = {}, .median_tokens_per_s = {}});
-    MeasuredCell& cell = cells[found->second];
-    cell.repeats.push_back(i);
-    if (!has_figures(record.state)) continue;
-    if (!has_figures(records[cell.first].state)) cell.first = i;
-    const auto speed = record.metric("tokens_per_s");
-    if (speed && spoiled(record, *find_metric("tokens_per_s")).empty()) cell.tokens_per_s.push_back(*speed);
-  }
-  for (MeasuredCell& cell : cells) {
+  for (const std::vector<size_t>& repeats : by_cell(records)) {
+    MeasuredCell cell;
+    for (size_t i : repeats) {
+      const Record& record = records[i];
+      if (record.state == State::projected) continue;
+      cell.repeats.push_back(i);
+      const auto speed = has_figures(record.state) ? record.metric("tokens_per_s") : std::nullopt;
+      if (speed && spoiled(record, *find_metric("tokens_per_s")).empty()) cell.tokens_per_s.push_back(*speed);
+    }
+    if (cell.repeats.empty()) continue;
+    const auto good = std::ranges::find_if(cell.repeats, [&](size_t i) { return has_figures(records[i].state); });
+    cell.first = good == cell.repeats.end() ? cell.repeats.front() : *good;
     if (!cell.tokens_per_s.empty()) cell.median_tokens_per_s = median(cell.tokens_per_s);
+    cells.push_back(std::move(cell));
   }
   return cells;
 }

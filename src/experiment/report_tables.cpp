@@ -17,8 +17,7 @@ constexpr std::string_view kAliasedNote =
     "* aliased host weights: layers share one layer's memory; device memory and speed are true ones, losses are not";
 
 std::string text_of(const Record& record, std::string_view key) {
-  const Json& value = config_at(record.request.config, key);
-  return value.is_string() ? value.get<std::string>() : value.dump();
+  return json_text(config_at(record.request.config, key));
 }
 
 std::string shape_of(const Record& record) {
@@ -213,7 +212,7 @@ Table beside_table(const Report& report, const Metric& metric) {
 std::string condition_text(const Condition& where) {
   std::vector<std::string> values;
   for (const auto& [key, choices] : where) {
-    for (const Json& choice : choices) values.push_back(choice.is_string() ? choice.get<std::string>() : choice.dump());
+    for (const Json& choice : choices) values.push_back(json_text(choice));
   }
   return fmt::format("({})", fmt::join(values, ", "));
 }

@@ -12,12 +12,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-void make_folder(const fs::path& folder) {
-  std::error_code error;
-  fs::create_directories(folder, error);
-  ZO2_CHECK(!error, IoError, "cannot make the folder {}: {}", folder.string(), error.message());
-}
-
 void remove_folder(const fs::path& folder) {
   std::error_code error;
   fs::remove_all(folder, error);

@@ -24,8 +24,7 @@ std::string YamlReader::kind_of(const YAML::Node& node) {
 void YamlReader::unknown(const YAML::Node& at, const std::string& key, std::span<const std::string_view> known) {
   const std::string near = nearest_word(key, known);
   problem(at, fmt::format("unknown key '{}': {}", key,
-                          near.empty() ? fmt::format("known are {}", fmt::join(known, ", "))
-                                       : fmt::format("did you mean '{}'?", near)));
+                          near.empty() ? fmt::format("known are {}", fmt::join(known, ", ")) : did_you_mean(near, "")));
 }
 
 void YamlReader::each_entry(const YAML::Node& map, std::string_view what, const EntryFunction& function) {
@@ -72,7 +71,7 @@ std::optional<std::string> YamlReader::text_of(const YAML::Node& scalar) {
       for (const auto& [candidate, value] : variables_) known.push_back(candidate);
       const std::string near = nearest_word(name, known);
       problem(scalar, fmt::format("unknown variable '{}': {}", name,
-                                  !near.empty()   ? fmt::format("did you mean '{}'?", near)
+                                  !near.empty()   ? did_you_mean(near, "")
                                   : known.empty() ? "there are no vars"
                                                   : fmt::format("known are {}", fmt::join(known, ", "))));
       return std::nullopt;

@@ -13,9 +13,7 @@ constexpr int kKeepSnapshots = 2;
 constexpr const char* kBestFile = "best.json";
 
 StepLogWriter open_log(const std::filesystem::path& folder, const StepLogHeader& header) {
-  std::error_code error;
-  std::filesystem::create_directories(folder, error);
-  ZO2_CHECK(!error, IoError, "cannot create {}: {}", folder.string(), error.message());
+  make_folder(folder);
   const std::filesystem::path path = folder / kStepLogFile;
   return std::filesystem::exists(path) ? StepLogWriter::open(path, header) : StepLogWriter::create(path, header);
 }

@@ -114,8 +114,8 @@ class Job {
     if (job_.folder) {
       folder_.emplace(*job_.folder, log_header(job_, plan_, report_.initial_weights), plan_.commits, job_.executor,
                       *weights_);
+      best_ = folder_->best().value_or(best_);
     }
-    if (folder_) best_ = folder_->best().value_or(best_);
     make_executor_of_weights();
   }
 

@@ -9,11 +9,19 @@
 #include "base/error.h"
 
 namespace zo2 {
+namespace {
+
+int64_t bytes_of(double mib) { return static_cast<int64_t>(mib * static_cast<double>(kMiB)); }
+
+}  // namespace
+
+int64_t Hardware::memory_bytes() const { return bytes_of(memory_mib); }
+int64_t Hardware::idle_bytes() const { return bytes_of(idle_mib); }
 
 int64_t Hardware::nvml_bytes(int64_t arena_bytes, int64_t registered_bytes) const {
   const double registered_gib = static_cast<double>(registered_bytes) / static_cast<double>(kGiB);
   const double outside_mib = idle_mib + context_mib + workspace_mib + registered_mib_per_gib * registered_gib;
-  return arena_bytes + static_cast<int64_t>(outside_mib * static_cast<double>(kMiB));
+  return arena_bytes + bytes_of(outside_mib);
 }
 
 Hardware read_hardware(const std::filesystem::path& path) {

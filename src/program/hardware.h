@@ -26,6 +26,8 @@ struct Hardware {
   double workspace_mib = 0;           // cuBLAS
   double registered_mib_per_gib = 0;  // page tables of registered host memory
 
+  int64_t memory_bytes() const;
+  int64_t idle_bytes() const;
   // What NVML shows for an arena of this size and this much registered host memory, in bytes.
   int64_t nvml_bytes(int64_t arena_bytes, int64_t registered_bytes) const;
 };

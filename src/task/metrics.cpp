@@ -110,6 +110,10 @@ double Proportion::value() const {
 
 double Proportion::standard_error() const { return std::sqrt(value() * (1 - value()) / static_cast<double>(n)); }
 
+std::string Proportion::text() const {
+  return fmt::format("{:.2f} % +- {:.2f} ({} of {})", 100 * value(), 100 * standard_error(), right, n);
+}
+
 std::string normalised_answer(std::string_view text) {
   // Characters that are left once case and punctuation are gone, then runs of word characters in them: an article is a
   // run of its own.

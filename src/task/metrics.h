@@ -15,6 +15,7 @@ struct Proportion {
 
   double value() const;           // NaN for n = 0
   double standard_error() const;  // binomial, sqrt(p (1 - p) / n)
+  std::string text() const;       // "81.54 % +- 1.31 (711 of 872)"
 };
 
 // Lower case, without ASCII punctuation and the articles a, an, the, words one space apart (SQuAD 1.1's evaluation

@@ -146,6 +146,15 @@ const TaskSplit& Task::split(const std::string& split_name) const {
   throw UsageError(fmt::format("task {} has no split '{}'; it has {}", name, split_name, fmt::join(names, ", ")));
 }
 
+void check_fits(const Task& task, const TokenFile& file, const ModelConfig& model) {
+  ZO2_CHECK(task.vocab_size <= model.vocab_size, UsageError,
+            "task {} has a vocabulary of {} tokens, model {} of {}: prepare the task with the model's tokenizer",
+            task.name, task.vocab_size, model.name, model.vocab_size);
+  ZO2_CHECK(file.longest() <= model.max_positions, UsageError,
+            "task {} has a sequence of {} tokens, model {} has {} positions: prepare the task with --max-length {}",
+            task.name, file.longest(), model.name, model.max_positions, model.max_positions);
+}
+
 Task open_task(const fs::path& folder) {
   const fs::path path = folder / "task.json";
   std::error_code ignored;

@@ -31,6 +31,7 @@
 #include <vector>
 
 #include "base/json.h"
+#include "model/config.h"
 #include "task/token_file.h"
 
 namespace zo2 {
@@ -53,6 +54,9 @@ struct Task {
   // Throws UsageError naming the splits that there are.
   const TaskSplit& split(const std::string& split_name) const;
 };
+
+// Throws UsageError when the task's ids or `file`'s sequences are more than the model has.
+void check_fits(const Task& task, const TokenFile& file, const ModelConfig& model);
 
 // Checks everything that the manifest claims against the files: throws UsageError naming file, key and both values, or
 // IoError when a file cannot be read.

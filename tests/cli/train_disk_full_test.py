@@ -4,8 +4,6 @@ import json
 import resource
 import subprocess
 
-import pytest
-
 from conftest import BINARY
 
 
@@ -61,17 +59,6 @@ def test_a_snapshot_that_does_not_fit(shared, tmp_path):
     assert not list((tmp_path / "run").glob("snapshot-*"))
     resumed = check_refused_and_resumed(done, model, tmp_path, flags, "weights.safetensors")
     assert "resuming at step 25" in resumed
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", folder], capture_output=True, text=True)
-    if mounted.returncode != 0:
-        pytest.skip(f"cannot mount a small disk here: {mounted.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "-l", folder], check=True)
 
 
 def test_a_full_disk(shared, small_disk, tmp_path):

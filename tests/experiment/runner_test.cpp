@@ -294,11 +294,15 @@ TEST_F(RunnerTest, RefusesAnOutputThatItCannotWriteAndAProgramThatIsNotThere) {
 
 TEST(Process, ReportsItsPeakMemory) {
   const TempFolder scratch;
-  ProcessSpec spec{.command = {"/bin/sh", "-c",
-                               "dd if=/dev/zero of=/dev/null bs=64M count=1 2>/dev/null; exec dd "
-                               "if=/dev/zero of=/dev/null bs=200M count=1"},
-                   .stdout_path = scratch.path() / "out",
-                   .stderr_path = scratch.path() / "err"};
+  const std::string fifo = scratch.path() / "fifo";
+  // Its reader waits, so that the process is there with its 200 MiB for a while: a test program that is larger itself,
+  // as with sanitizers, has only what it sees meanwhile.
+  ProcessSpec spec{
+      .command = {"/bin/sh", "-c",
+                  "mkfifo " + fifo + "; (exec 3<" + fifo +
+                      "; sleep 0.5; cat <&3 >/dev/null) & exec dd if=/dev/zero of=" + fifo + " bs=200M count=1"},
+      .stdout_path = scratch.path() / "out",
+      .stderr_path = scratch.path() / "err"};
   const ProcessResult result = run_process(spec);
   EXPECT_EQ(result.exit_code, 0);
   EXPECT_GT(result.rss_peak_bytes, 200'000'000);

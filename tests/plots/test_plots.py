@@ -322,6 +322,15 @@ def test_loss_is_the_mean_of_all_directions_and_a_torn_line_is_left_out(tmp_path
     assert losses[:2] == [3.0, 3.0] and losses[2] != losses[2]
 
 
+def test_samples_of_an_unpacked_archive_are_read(tmp_path):
+    path = add(tmp_path, samples=[step(0, 2.0, 4.0)])
+    samples = path / "samples.jsonl"
+    with gzip.open(path / "samples.jsonl.gz", "wt") as stream:
+        stream.write(samples.read_text())
+    samples.unlink()
+    assert loss.curve(read_records(tmp_path)[0]) == ([0], [3.0])
+
+
 def test_loss_curves_belong_together_when_data_and_numbers_are_equal(tmp_path):
     add(tmp_path, {"method.name": "mezo"})
     add(tmp_path, {"method.writeback_every": 8})

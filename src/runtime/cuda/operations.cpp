@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "runtime/cuda/attention.h"
+#include "runtime/cuda/describe.h"
 #include "runtime/pass.h"
 #include "store/parallel.h"
 
@@ -16,14 +17,6 @@ T* as(std::byte* data) {
 }
 
 int64_t tokens_of(const PassInput& input) { return input.batch.batch * input.batch.seq; }
-
-template <typename T>
-DeviceBuffer to_device(const std::vector<T>& values, const char* what) {
-  DeviceBuffer buffer(static_cast<int64_t>(values.size() * sizeof(T)), what);
-  ZO2_CUDA_CHECK(cudaMemcpy(buffer.data(), static_cast<const void*>(values.data()), values.size() * sizeof(T),
-                            cudaMemcpyHostToDevice));
-  return buffer;
-}
 
 }  // namespace
 
@@ -51,8 +44,7 @@ void Operations::start(int64_t next_step, std::span<const LogEntry> entries) {
   const size_t keep = std::min(entries.size(), static_cast<size_t>(2 * kMaxPendingEntries + pairs_));
   std::vector<DeviceEntry> ring(kRingEntries);
   for (const LogEntry& entry : entries.last(keep)) {
-    ring[(ring_position(entry.step) + entry.pair) % kRingEntries] = {entry.seed, entry.alpha, entry.decay, entry.step,
-                                                                     entry.pair};
+    ring[(ring_position(entry.step) + entry.pair) % kRingEntries] = device_entry(entry);
   }
   ZO2_CUDA_CHECK(cudaMemcpy(ring_.data(), ring.data(), ring.size() * sizeof(DeviceEntry), cudaMemcpyHostToDevice));
   oldest_entry_ = entries.empty() ? next_step : static_cast<int64_t>(entries.last(keep).front().step);
@@ -72,10 +64,8 @@ void Operations::describe_weights() {
   segment_first_.assign(plan_.table.weights.size(), 0);
   for (size_t weight = 0; weight < plan_.table.weights.size(); ++weight) {
     segment_first_[weight] = segments_.size();
-    for (const Segment& segment : plan_.table.weights[weight].segments) {
-      const Parameter& parameter = plan_.table.parameters[segment.parameter];
-      segments_.push_back({segment.offset, parameter.count(), parameter.id, parameter.decays()});
-    }
+    const std::vector<VisitSegment> own = segments_of(plan_.table, weight);
+    segments_.insert(segments_.end(), own.begin(), own.end());
   }
   device_segments_ = to_device(segments_, "descriptions of parameters");
   tables_.resize(plan_.table.weights.size());

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "runtime/cuda/describe.h"
 #include "runtime/cuda/resources.h"
 #include "runtime/cuda/visit.h"
 #include "runtime/replay.h"
@@ -12,19 +13,11 @@ namespace {
 
 constexpr int64_t kPiece = int64_t{1} << 25;  // elements on the device at once
 
-template <typename T>
-cuda::DeviceBuffer to_device(const std::vector<T>& values, const char* what) {
-  const auto bytes = static_cast<int64_t>(values.size() * sizeof(T));
-  cuda::DeviceBuffer buffer(std::max<int64_t>(bytes, 1), what);
-  ZO2_CUDA_CHECK(cudaMemcpy(buffer.data(), values.data(), static_cast<size_t>(bytes), cudaMemcpyHostToDevice));
-  return buffer;
-}
-
 // The log on the device; any run of at most kRingEntries entries of it is a ring that does not wrap.
 class DeviceLog {
  public:
   DeviceLog(std::span<const LogEntry> entries, int pairs)
-      : entries_(entries), pairs_(pairs), buffer_(to_device(converted(entries), "the step log")) {}
+      : entries_(entries), pairs_(pairs), buffer_(cuda::to_device(converted(entries), "the step log")) {}
 
   cuda::PendingEntries between(int64_t first_step, int64_t end_step) const {
     const std::span<const LogEntry> found = entries_between(entries_, pairs_, first_step, end_step);
@@ -38,7 +31,7 @@ class DeviceLog {
   static std::vector<cuda::DeviceEntry> converted(std::span<const LogEntry> entries) {
     std::vector<cuda::DeviceEntry> log;
     log.reserve(entries.size());
-    for (const LogEntry& entry : entries) log.push_back({entry.seed, entry.alpha, entry.decay, entry.step, entry.pair});
+    for (const LogEntry& entry : entries) log.push_back(cuda::device_entry(entry));
     return log;
   }
 
@@ -46,15 +39,6 @@ class DeviceLog {
   int pairs_;
   cuda::DeviceBuffer buffer_;
 };
-
-std::vector<cuda::VisitSegment> segments_of(const ParameterTable& table, int weight) {
-  std::vector<cuda::VisitSegment> segments;
-  for (const Segment& segment : table.weights[weight].segments) {
-    const Parameter& parameter = table.parameters[segment.parameter];
-    segments.push_back({segment.offset, parameter.count(), parameter.id, parameter.decays()});
-  }
-  return segments;
-}
 
 }  // namespace
 
@@ -78,8 +62,8 @@ void replay_on_cuda(HostWeights& weights, const std::vector<CommitRule>& commits
   for (int weight = 0; weight < weights.count(); ++weight) {
     if (weights.owner(weight) != weight) continue;
     const CommitRule& rule = commits[weight];
-    const std::vector<cuda::VisitSegment> segments = segments_of(weights.table(), weight);
-    const cuda::DeviceBuffer device_segments = to_device(segments, "the segments of a weight");
+    const std::vector<cuda::VisitSegment> segments = cuda::segments_of(weights.table(), static_cast<size_t>(weight));
+    const cuda::DeviceBuffer device_segments = cuda::to_device(segments, "the segments of a weight");
     const int64_t count = weights.table().weights[weight].count();
     for (int64_t first = 0; first < count; first += kPiece) {
       cuda::VisitTile tile;
@@ -104,7 +88,7 @@ void replay_on_cuda(HostWeights& weights, const std::vector<CommitRule>& commits
       }
       fold_to(to);
       ZO2_CUDA_CHECK(cudaMemcpyAsync(host, piece.data(), bytes, cudaMemcpyDeviceToHost, stream));
-      ZO2_CUDA_CHECK(cudaStreamSynchronize(stream));
+      cuda::synchronize_device();
       done += tile.count;
       if (progress) progress(done, all);
     }

@@ -5,10 +5,12 @@
 
 #include <cuda_runtime_api.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "base/error.h"
 #include "runtime/cuda/error.h"
@@ -77,6 +79,15 @@ class DeviceBuffer {
   std::byte* data_ = nullptr;
   int64_t size_ = 0;
 };
+
+// A copy of the values on the device.
+template <typename T>
+DeviceBuffer to_device(const std::vector<T>& values, std::string_view purpose) {
+  const size_t bytes = values.size() * sizeof(T);
+  DeviceBuffer buffer(static_cast<int64_t>(std::max<size_t>(bytes, 1)), purpose);
+  ZO2_CUDA_CHECK(cudaMemcpy(buffer.data(), static_cast<const void*>(values.data()), bytes, cudaMemcpyHostToDevice));
+  return buffer;
+}
 
 // Page-locked host memory that kernels reach at the same address. Small: large ones register a mapping instead.
 class PinnedBuffer {
