@@ -24,6 +24,8 @@ DEFAULTS = {"model.name": "opt-125m", "model.path": None, "model.tie_embeddings"
             "engine.slots": 4, "engine.head": "chunked", "engine.gpu_memory": "smallest", "engine.host": "registered",
             "engine.host_weights": "exact", "engine.trace": 0, "engine.project": False, "engine.device": "auto",
             "engine.hardware": "h100-pcie5"}
+TESTED = {"test_accuracy": 0.85, "test_accuracy_error": 0.012, "test_examples": 872, "selected_step": 10}
+TASK = {"model.path": "models/tiny", "model.name": None, "data.path": "sst2", "data.seed": 42, "method.lr": 1e-5}
 
 
 def add(folder, config=None, *, state="ok", repeats=1, metrics=(), device="cpu", gpu=None, samples=(), **members):
@@ -90,6 +92,7 @@ def sweep(tmp_path):
                 "args": {"step": number}} for number in range(2) for tid, name, at, length in spans]
     with gzip.open(path / "trace.json.gz", "wt") as stream:
         json.dump({"traceEvents": events}, stream)
+    add(tmp_path, TASK, metrics=TESTED, samples=[{"kind": "eval", "step": 10, "loss": 0.4}])
     return tmp_path
 
 
@@ -99,7 +102,7 @@ def test_every_figure_is_written_as_png_and_pdf_with_its_fonts(sweep, capsys):
     assert printed.err == ""
     written = {pathlib.Path(line).name for line in printed.out.splitlines()}
     for name in ("memory_table", "throughput", "waterfall", "ablation_slots", "ablation_method", "overlap", "loss",
-                 "forecast"):
+                 "forecast", "accuracy"):
         assert {f"{name}.png", f"{name}.pdf"} <= written
         assert (sweep / "plots" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         pdf = (sweep / "plots" / f"{name}.pdf").read_bytes()
@@ -362,10 +365,6 @@ def test_device_memory_is_nvmls_where_all_cells_have_it(tmp_path):
 def test_sizes_and_rates_are_written_with_three_digits():
     assert [text.size(mib * MIB) for mib in (28.31, 865, 1333, 18040)] == ["28.3 MiB", "865 MiB", "1.30 GiB", "17.6 GiB"]
     assert [text.rate(rate) for rate in (39646.2, 305, 17.72)] == ["39,646", "305", "17.7"]
-
-
-TESTED = {"test_accuracy": 0.85, "test_accuracy_error": 0.012, "test_examples": 872, "selected_step": 10}
-TASK = {"model.path": "models/tiny", "model.name": None, "data.path": "sst2", "data.seed": 42, "method.lr": 1e-5}
 
 
 def test_accuracy_has_a_row_for_each_setting_with_a_mark_for_each_seed(tmp_path):
