@@ -3,16 +3,21 @@
 See src/experiment/record.h, src/experiment/reference.h and src/program/hardware.h.
 """
 
+import contextlib
 import dataclasses
 import functools
 import gzip
 import json
 import pathlib
+import re
 import statistics
 
 import yaml
 
-UNITS = {"MB": 1e6, "GB": 1e9, "MiB": 2.0**20, "GiB": 2.0**30}
+UNITS = {"MB": 1e6, "GB": 1e9, "MiB": 2.0**20, "GiB": 2.0**30, "%": 0.01}
+PRINTED = re.compile(r"(-?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?) *(.*)")  # a number, and its unit if it has one
+
+FINISHED = ("ok", "throttled", "projected")  # states of repeats that have figures
 
 # Keys that say how long and how closely a cell is looked at, not what it does: cells that differ in these alone are
 # the same for a figure.
@@ -102,7 +107,7 @@ class Record:
     def number(self, metric: str) -> float | None:
         """The metric's value, if nothing spoiled it: a throttled record has memory but no speed, one of a GPU that was
         shared no NVML reading."""
-        allowed = self.state in ("ok", "projected") or (self.state == "throttled" and metric.endswith("_bytes"))
+        allowed = self.state in FINISHED and (self.state != "throttled" or metric.endswith("_bytes"))
         allowed = allowed and not (self.shared_gpu and metric.startswith("nvml_"))
         value = self.metrics.get(metric)
         return value if allowed and isinstance(value, (int, float)) else None
@@ -128,13 +133,14 @@ class Record:
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """The repeats of one configuration, of which the first stands for all where they are equal."""
+    """The repeats of one configuration, of which one stands for all where they are equal."""
 
     repeats: list[Record]
 
     @property
     def first(self) -> Record:
-        return self.repeats[0]
+        """The first repeat that has figures; where all failed, the first."""
+        return next((record for record in self.repeats if record.state in FINISHED), self.repeats[0])
 
     def values(self, metric: str) -> list[float]:
         return [value for record in self.repeats if (value := record.number(metric)) is not None]
@@ -206,24 +212,38 @@ def read_records(folder: pathlib.Path) -> list[Record]:
 
 
 def read_figures(folder: pathlib.Path) -> list[Figure]:
-    figures = []
-    for path in sorted(folder.glob("*.yaml")):
-        document = yaml.safe_load(path.read_text())
-        for entry in document["figures"]:
-            fields = {**document.get("common", {}), **entry}
-            value, unit = fields["value"].split(" ", 1)
-            shape = (fields["model"], fields["dtype"], fields["batch"], fields["seq"], fields["tie_embeddings"])
-            figures.append(Figure(fields["system"], fields["origin"], fields["metric"], float(value), unit, shape))
-    return figures
+    return [figure for path in sorted(folder.glob("*.yaml")) for figure in _read_figures(path)]
 
 
 def read_hardware(folder: pathlib.Path) -> dict[str, dict]:
-    return {path.stem: yaml.safe_load(path.read_text()) for path in sorted(folder.glob("*.yaml"))}
+    return {path.stem: _read_yaml(path) for path in sorted(folder.glob("*.yaml"))}
+
+
+def _read_figures(path: pathlib.Path) -> list[Figure]:
+    figures = []
+    document = _read_yaml(path)
+    with _reading(path):
+        for entry in document["figures"]:
+            fields = {**document.get("common", {}), **entry}
+            printed = PRINTED.fullmatch(str(fields["value"]))
+            if printed is None:
+                raise ValueError(f"value '{fields['value']}' is not a number with its unit")
+            # Missing ones are as in src/experiment/reference.cpp.
+            shape = (fields["model"], fields.get("dtype", ""), fields.get("batch", 0), fields.get("seq", 0),
+                     fields.get("tie_embeddings", False))
+            figures.append(Figure(fields["system"], fields["origin"], fields["metric"], float(printed[1]), printed[2],
+                                  shape))
+    return figures
 
 
 def _read_record(path: pathlib.Path) -> Record:
     result = _read_json(path)
     request = _read_json(path.parent / "config.json")
+    with _reading(path):
+        return _record_of(path, result, request)
+
+
+def _record_of(path: pathlib.Path, result: dict, request: dict) -> Record:
     environment = path.parent / "env.json"
     gpu = (_read_json(environment).get("gpu") if environment.exists() else None) or {}
     config = {f"{section}.{key}": value for section, keys in request["config"].items() for key, value in keys.items()}
@@ -231,6 +251,24 @@ def _read_record(path: pathlib.Path) -> Record:
                   config, result["state"], result.get("metrics", {}), result.get("chosen", {}).get("device", ""),
                   gpu.get("name", ""), result.get("imported", {}).get("system", ""),
                   result.get("foreign_gpu_processes", 0) > 0)
+
+
+@contextlib.contextmanager
+def _reading(path: pathlib.Path):
+    """Names the file in what is said about a member that it lacks or has in another form."""
+    try:
+        yield
+    except KeyError as error:
+        raise ValueError(f"{path}: there is no {error}") from error
+    except (AttributeError, IndexError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _read_yaml(path: pathlib.Path):
+    try:
+        return yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not valid YAML: {error}") from error
 
 
 def _read_json(path: pathlib.Path):

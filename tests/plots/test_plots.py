@@ -2,11 +2,13 @@
 
 import gzip
 import hashlib
+import itertools
 import json
 import pathlib
 import subprocess
 import sys
 
+import numpy
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -190,6 +192,46 @@ def test_a_throttled_repeat_has_memory_but_no_speed_and_a_failed_one_nothing(tmp
     assert failed.values("arena_bytes") == []
 
 
+def test_a_first_repeat_that_failed_does_not_lose_the_cell(tmp_path):
+    losses = [step(0, 11.0, 11.1)]
+    for method in ("zo2", "mezo"):
+        for model in ("opt-125m", "opt-1.3b"):
+            path = add(tmp_path, {"method.name": method, "model.name": model}, repeats=2, samples=losses,
+                       metrics={"tokens_per_s": 5, "parameters": 1})
+            result = json.loads((path / "result.json").read_text())
+            (path / "result.json").write_text(json.dumps(result | {"state": "crashed", "metrics": {}}))
+    results = results_of(tmp_path)
+    assert [cell.first.repeat for cell in results.cells] == [1] * 4
+    (curves,) = throughput.series_by_shape(results).values()
+    assert set(curves) == {"zo2, K = 1", "mezo"} and all(len(cells) == 2 for cells in curves.values())
+    assert len(loss.groups(results)) == 2
+    add(tmp_path, {"engine.slots": 9}, state="crashed")
+    assert results_of(tmp_path).cells[-1].first.state == "crashed", "where all failed"
+
+
+def test_figures_are_read_as_the_program_reads_them_and_mistakes_named_with_their_file(tmp_path):
+    def write(value, more=""):
+        (tmp_path / "r.yaml").write_text("common: {system: s, origin: published, model: m, metric: test_accuracy}\n"
+                                         f"figures:\n  - {{value: {value}{more}}}\n")
+        return read_figures(tmp_path)
+
+    assert [write(value)[0].number for value in ("0.91", "91 %", "3.75 GB", "3.75GB", "1.5e3")] == pytest.approx(
+        [0.91, 0.91, 3.75e9, 3.75e9, 1500])
+    assert write("0.91", ", batch: 2")[0].shape == ("m", "", 2, 0, False)
+    for value in ("many", "GB"):
+        with pytest.raises(ValueError, match=f"r.yaml: value '{value}' is not a number"):
+            write(value)
+    for wrong, message in (("figures: [", "is not valid YAML"), ("figures: [{}]", "there is no 'value'"),
+                           ("figures: 3", "not iterable"), ("", "not subscriptable")):
+        (tmp_path / "r.yaml").write_text(wrong)
+        with pytest.raises(ValueError, match=f"r.yaml.*{message}"):
+            read_figures(tmp_path)
+    path = add(tmp_path)
+    (path / "config.json").write_text("{}")
+    with pytest.raises(ValueError, match="r0/result.json: there is no 'config'"):
+        read_records(tmp_path)
+
+
 def test_nvml_readings_of_a_shared_gpu_are_left_out(tmp_path):
     add(tmp_path, metrics={"tokens_per_s": 1, "nvml_step_peak_bytes": 9, "arena_bytes": 2}, foreign_gpu_processes=1)
     (cell,) = results_of(tmp_path).cells
@@ -233,6 +275,21 @@ def test_below_five_repeats_all_values_are_shown_from_five_on_an_interval():
     assert list(points.get_ydata()) == [1, 2, 4] and points.get_marker() == "."
     assert len(line.get_ydata()) == 2 and list(line.get_xdata()) == [4, 4]
     style.plt.close("all")
+
+
+@pytest.mark.parametrize("values", [[10.0, 11.0, 12.0, 13.0, 50.0], [3.0, 1.0, 4.0, 1.5, 9.0]])
+def test_intervals_are_those_of_zo2_compare(zo2, tmp_path, values):
+    # Beside a side of ones the ratio of means is the mean.
+    add(tmp_path / "ones", repeats=len(values), metrics={"tokens_per_s": 1.0})
+    add(tmp_path / "values", repeats=len(values), metrics={"tokens_per_s": values})
+    done = zo2("compare", tmp_path / "ones", tmp_path / "values", "--metric", "tokens_per_s", "--json", code=None)
+    theirs = json.loads(done.stdout)["cells"][0]["metrics"][0]["interval"]
+    ours = intervals.interval(values, numpy.mean)
+    # Both draw 10,000 times, each with its own generator.
+    assert ours == pytest.approx(theirs, rel=0.02)
+    means = [sum(drawn) / len(values) for drawn in itertools.product(values, repeat=len(values))]
+    plain = numpy.quantile(means, [0.025, 0.975])
+    assert abs(plain[1] - ours[1]) > 0.05 * ours[1], "the plain percentiles are another interval"
 
 
 def test_a_waterfall_is_a_row_of_cells_that_change_one_key_each(tmp_path):
