@@ -71,12 +71,7 @@ Json config_from(const TrainOptions& options) {
   Json config = default_config();
   set_model(config, options.model);
   for (const auto& [key, text] : options.flags) {
-    if (text.empty()) continue;
-    try {
-      config_set(config, key, parse_value(*find_key(key), text));
-    } catch (const UsageError& error) {
-      throw UsageError(fmt::format("{}: {}", key, error.what()));
-    }
+    if (!text.empty()) config_set(config, key, parse_value(*find_key(key), text));
   }
   if (config_at(config, "data.path").is_string()) config_set(config, "data.kind", "tokens");
   if (!options.task.empty()) {
@@ -164,7 +159,9 @@ void train(const TrainOptions& options) {
     result["selected_step"] = report.selected_step;
     result["selected_weights"] = report.selected_weights;
   }
-  add_test_metrics(report, result["metrics"]);
+  Json metrics = Json::object();
+  add_test_metrics(report, metrics);
+  if (!metrics.empty()) result["metrics"] = std::move(metrics);
   if (!report.trace.empty()) {
     write_trace(folder / kTraceFile, report.trace);
   } else if (traced) {

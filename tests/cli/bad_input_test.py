@@ -135,3 +135,8 @@ def test_device_that_this_build_lacks(zo2, model):
 def test_unknown_flag_value_names_the_known_ones(zo2, model):
     message = zo2("train", "--model", model, "--seq", 32, "--steps", 2, "--rounding", "up", code=2).stderr
     assert "nearest" in message and "stochastic" in message
+
+
+def test_a_value_of_the_wrong_kind_is_said_with_its_key_once(zo2, model):
+    message = zo2("train", "--model", model, "--lr", "abc", code=2).stderr
+    assert "error: method.lr: expected a number" in message and message.count("method.lr") == 1

@@ -61,6 +61,7 @@ def test_a_shared_log_needs_only_the_base(zo2, model, tmp_path):
 
 def test_a_run_of_random_weights_is_replayed_from_its_seed(zo2, tmp_path):
     result = train(zo2, "opt-125m", tmp_path / "run", 2, "--dtype", "fp16", "--noise-seed", 7)
+    assert "metrics" not in result, "nothing was tested"
     found = replay(zo2, tmp_path / "run")
     assert (found["verdict"], found["weights"]) == ("equal", result["final_weights"])
 
