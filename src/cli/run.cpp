@@ -6,7 +6,6 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <memory>
-#include <optional>
 
 #include "cli/commands.h"
 #include "cli/manifest_options.h"
@@ -21,8 +20,6 @@ struct RunArguments {
   ManifestOptions options;
   std::string shard = "1/1";
   RunOptions run;
-  std::optional<int> repeats;
-  std::optional<double> timeout_s;
   bool json = false;
 };
 
@@ -46,9 +43,7 @@ std::string summary_text(const RunSummary& summary, const std::string& out) {
 }
 
 int run(const RunArguments& arguments) {
-  Experiment experiment = load_experiment(arguments.manifest, arguments.options);
-  if (arguments.repeats) experiment.manifest.repeats = *arguments.repeats;
-  if (arguments.timeout_s) experiment.manifest.timeout_s = *arguments.timeout_s;
+  const Experiment experiment = load_experiment(arguments.manifest, arguments.options);
   RunOptions options = arguments.run;
   options.out = arguments.out;
   options.selection.shard = parse_shard(arguments.shard);
@@ -72,9 +67,11 @@ void add_run(CLI::App& app, int& exit_code) {
   add_selection_options(*command, arguments->run.selection);
   command->add_option("--shard", arguments->shard,
                       "i/n: the i-th of n parts of the repeats; several shards may share one --out at the same time");
-  command->add_option("--repeats", arguments->repeats, "repeats of each cell, over the manifest's")
+  command->add_option("--repeats", arguments->options.repeats, "repeats of each cell, over the manifest's")
       ->check(CLI::Range(1, 10000));
-  command->add_option("--timeout", arguments->timeout_s, "seconds that a repeat may take, over the manifest's; 0: any")
+  command
+      ->add_option("--timeout", arguments->options.timeout_s,
+                   "seconds that a repeat may take, over the manifest's; 0: any")
       ->check(CLI::Range(0.0, 1e7));
   command
       ->add_option("--gpu-wait", arguments->run.gpu_wait_s,

@@ -24,7 +24,6 @@ struct SlurmArguments {
   ManifestOptions options;
   Selection selection;
   int shards = 0;
-  int repeats = 0;
   std::string time;
   std::string gres;
   std::vector<std::string> directives;
@@ -37,14 +36,13 @@ std::vector<std::string> run_arguments(const SlurmArguments& arguments) {
   for (const std::string& text : arguments.options.overrides) add("-S", text);
   for (const std::string& text : arguments.selection.only) add("--only", text);
   for (const std::string& text : arguments.selection.exclude) add("--exclude", text);
-  if (arguments.repeats > 0) add("--repeats", std::to_string(arguments.repeats));
+  if (arguments.options.repeats) add("--repeats", std::to_string(*arguments.options.repeats));
   return words;
 }
 
 void slurm(const SlurmArguments& arguments) {
   // All that a task would refuse is refused here, before anything waits in a queue.
-  Experiment experiment = load_experiment(arguments.manifest, arguments.options);
-  if (arguments.repeats > 0) experiment.manifest.repeats = arguments.repeats;
+  const Experiment experiment = load_experiment(arguments.manifest, arguments.options);
   const auto count = static_cast<int>(select_repeats(experiment, arguments.selection).size());
   SlurmJob job{.name = experiment.manifest.name,
                .program = self_executable().string(),
@@ -68,7 +66,7 @@ void add_slurm(CLI::App& app, int& exit_code) {
   add_manifest_options(*command, arguments->manifest, arguments->options);
   command->add_option("--out", arguments->out, "folder for the records, which all tasks reach")->required();
   add_selection_options(*command, arguments->selection);
-  command->add_option("--repeats", arguments->repeats, "repeats of each cell, over the manifest's")
+  command->add_option("--repeats", arguments->options.repeats, "repeats of each cell, over the manifest's")
       ->check(CLI::Range(1, 10000));
   command->add_option("--shards", arguments->shards, "tasks of the array; default 8, and never more than repeats")
       ->check(CLI::Range(1, 10000));

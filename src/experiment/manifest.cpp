@@ -291,9 +291,9 @@ Experiment load_experiment(const std::filesystem::path& path, const ManifestOpti
                          .matrix = body.matrix,
                          .exclude = body.exclude,
                          .expect = body.expect.value_or(std::vector<Expectation>{}),
-                         .repeats = body.repeats.value_or(1),
+                         .repeats = options.repeats.value_or(body.repeats.value_or(1)),
                          .order = body.order.value_or(RepeatOrder::interleaved),
-                         .timeout_s = body.timeout_s.value_or(0)};
+                         .timeout_s = options.timeout_s.value_or(body.timeout_s.value_or(0))};
   CellChecker checker({path.string(), 1, 1}, problems);
   std::set<std::string> hashes;
   each_combination(body.matrix, 0, body.defaults, [&](const Settings& combination) {
@@ -340,6 +340,8 @@ Json to_json(const Experiment& experiment) {
             {"expect", std::move(expect)}};
   if (!experiment.options.variant.empty()) json["variant"] = experiment.options.variant;
   if (!experiment.options.overrides.empty()) json["set"] = experiment.options.overrides;
+  if (experiment.options.repeats) json["over"]["repeats"] = *experiment.options.repeats;
+  if (experiment.options.timeout_s) json["over"]["timeout"] = *experiment.options.timeout_s;
   return json;
 }
 
@@ -369,6 +371,10 @@ std::vector<std::string> run_arguments_from_json(const Json& experiment) {
   }
   for (const Json& text : experiment.value("set", Json::array())) {
     arguments.insert(arguments.end(), {"-S", text.get<std::string>()});
+  }
+  const Json over = experiment.value("over", Json::object());
+  for (const char* name : {"repeats", "timeout"}) {
+    if (over.contains(name)) arguments.insert(arguments.end(), {fmt::format("--{}", name), json_text(over[name])});
   }
   return arguments;
 }

@@ -84,6 +84,9 @@ struct Cell {
 struct ManifestOptions {
   std::string variant;                 // empty: none
   std::vector<std::string> overrides;  // "key=value", "vars.name=value"
+  // Over the manifest's.
+  std::optional<int> repeats{};
+  std::optional<double> timeout_s{};
 };
 
 struct Experiment {
@@ -111,7 +114,8 @@ bool matches(const Condition& where, const Json& config);
 // later.
 Json to_json(const Experiment& experiment);
 std::vector<Expectation> expectations_from_json(const Json& experiment);
-// ["experiments/quick.yaml", "--variant", "small", "-S", "key=value"]; empty when it does not say.
+// ["experiments/quick.yaml", "--variant", "small", "-S", "key=value", "--repeats", "5", "--timeout", "60"]; empty when
+// it does not say.
 std::vector<std::string> run_arguments_from_json(const Json& experiment);
 
 }  // namespace zo2

@@ -119,6 +119,11 @@ Json experiment_schema() {
        {"manifest", of_type("string", "its file, without the folders above"), false},
        {"variant", of_type("string", "that was chosen"), false},
        {"set", list_of(of_type("string", "key=value"), "what -S changed"), false},
+       {"over",
+        described(
+            object({{"repeats", count("of --repeats"), false}, {"timeout", of_type("number", "of --timeout"), false}}),
+            "what other options of zo2 run put over the manifest"),
+        false},
        {"repeats", count("processes for each cell")},
        {"cells", list_of(object({{"slug", of_type("string", "short name")},
                                  {"config_hash", hash("of its configuration")},

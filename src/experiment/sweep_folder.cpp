@@ -101,8 +101,8 @@ void SweepFolder::lock_with_others(const Json& experiment) {
       std::this_thread::sleep_for(std::chrono::milliseconds(20));
     }
   }
-  throw IoError(
-      fmt::format("another run with other cells is using {}: wait for it, or choose another --out", dir_.string()));
+  throw IoError(fmt::format("another run with other cells or options is using {}: wait for it, or choose another --out",
+                            dir_.string()));
 }
 
 std::map<std::string, fs::path> cell_folders(const fs::path& dir) {

@@ -141,6 +141,20 @@ variants:
       << problems_of(scratch.path() / "parent.yaml");
 }
 
+TEST(Manifest, RepeatsAndTimeoutsOfTheCommandLineWinAndAreRecorded) {
+  const TempFolder scratch;
+  const auto path = scratch.write("m.yaml", "repeats: 2\ntimeout: 9\n");
+  const Experiment plain = load_experiment(path);
+  EXPECT_EQ(plain.manifest.repeats, 2);
+  EXPECT_EQ(plain.manifest.timeout_s, 9);
+  EXPECT_EQ(run_arguments_from_json(to_json(plain)), std::vector<std::string>{"m.yaml"});
+  const Experiment asked = load_experiment(path, {.variant = "", .overrides = {}, .repeats = 5, .timeout_s = 0.0});
+  EXPECT_EQ(asked.manifest.repeats, 5);
+  EXPECT_EQ(asked.manifest.timeout_s, 0);
+  EXPECT_EQ(run_arguments_from_json(to_json(asked)),
+            (std::vector<std::string>{"m.yaml", "--repeats", "5", "--timeout", "0.0"}));
+}
+
 TEST(Manifest, MistakesWithVariablesAreNamedOnce) {
   const TempFolder scratch;
   const auto path = scratch.write("m.yaml", R"(vars: {length: many, list: [1, 2], again: "${length}"}

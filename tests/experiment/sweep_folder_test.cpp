@@ -46,6 +46,9 @@ TEST_F(SweepFolderTest, OneRunnerAloneOrSeveralOfTheSameExperiment) {
     EXPECT_EQ(read_json(out_ / "experiment.json")["cells"].size(), 2u);
     const SweepFolder second(out_, two, true);
     EXPECT_THROW(SweepFolder(out_, one, true), IoError) << "other cells";
+    Experiment longer = two;
+    longer.options.timeout_s = 60;
+    EXPECT_THROW(SweepFolder(out_, longer, true), IoError) << "the same cells under another limit";
     EXPECT_THROW(SweepFolder(out_, two, false), IoError);
     EXPECT_EQ(read_json(out_ / "experiment.json")["cells"].size(), 2u);
   }
