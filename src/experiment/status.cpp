@@ -56,10 +56,11 @@ RepeatStatus status_of(const fs::path& cell_folder, const std::string& slug, int
   return status;
 }
 
+// Of those that are done with.
 std::map<State, int> counts_of(const SweepStatus& status) {
   std::map<State, int> counts;
   for (const RepeatStatus& repeat : status.repeats) {
-    if (repeat.state) ++counts[*repeat.state];
+    if (repeat.state && !repeat.is_left()) ++counts[*repeat.state];
   }
   return counts;
 }
@@ -114,6 +115,7 @@ Json to_json(const SweepStatus& status, const fs::path& dir) {
       entry.update({{"state", state_name(*repeat.state)}, {"error", repeat.error}, {"last_words", repeat.last_words}});
       json["failed"].push_back(std::move(entry));
     } else if (repeat.is_left()) {
+      if (repeat.state) entry["state"] = state_name(*repeat.state);
       json["left"].push_back(std::move(entry));
     }
   }
@@ -126,15 +128,18 @@ std::string render_text(const SweepStatus& status) {
   Table running{.title = "Running", .columns = {"cell", "step", "since"}, .rows = {}, .notes = {}};
   Table failed{.title = "Failed", .columns = {"cell", "state", "error", "last words"}, .rows = {}, .notes = {}};
   std::vector<std::string> left;
+  int interrupted = 0;
   for (const RepeatStatus& repeat : status.repeats) {
     if (repeat.running) running.rows.push_back({name_of(repeat), step_text(repeat), clock_text(repeat.age_s)});
     if (repeat.has_failed()) {
       failed.rows.push_back({name_of(repeat), std::string(state_name(*repeat.state)), repeat.error, repeat.last_words});
     }
     if (repeat.is_left()) left.push_back(name_of(repeat));
+    if (repeat.is_left() && repeat.state) ++interrupted;
   }
-  std::string text = fmt::format("{}: {} repeats: {}{}{} running, {} left\n", status.name, status.repeats.size(),
-                                 fmt::join(counts, ", "), counts.empty() ? "" : ", ", running.rows.size(), left.size());
+  std::string text = fmt::format("{}: {} repeats: {}{}{} running, {} left{}\n", status.name, status.repeats.size(),
+                                 fmt::join(counts, ", "), counts.empty() ? "" : ", ", running.rows.size(), left.size(),
+                                 interrupted > 0 ? fmt::format(" ({} interrupted)", interrupted) : "");
   for (const Table* table : {&running, &failed}) {
     if (!table->rows.empty()) text += fmt::format("\n{}", render_text(*table));
   }

@@ -38,7 +38,8 @@ struct SweepStatus {
 SweepStatus read_status(const std::filesystem::path& dir);
 
 // {"schema": 1, "name", "total", "counts": {state: number}, "running": [...], "failed": [...], "left": [...]}; folders
-// are relative to DIR.
+// are relative to DIR. Counts are of the repeats that are neither running nor left: all three make the total. One that
+// is left because it was interrupted has that "state".
 Json to_json(const SweepStatus& status, const std::filesystem::path& dir);
 std::string render_text(const SweepStatus& status);
 
