@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <memory>
 
 #include "cli/commands.h"
@@ -22,9 +23,15 @@ struct CheckArguments {
 int check(const CheckArguments& arguments) {
   const Report report = build_report(arguments.dir, {}, arguments.all);
   const VerdictCounts counts = count_verdicts(report.equality, report.expectations);
-  const int not_proven =
-      counts.of(Verdict::missing) + counts.of(Verdict::not_comparable) + static_cast<int>(report.not_run.size());
-  const bool holds = counts.of(Verdict::fail) == 0 && !(arguments.strict && not_proven > 0);
+  const std::vector<std::string> failed = failed_cells(report);
+  // Expectations of cells that were not run, which is no failure: a part of a sweep may be checked.
+  const auto no_cell = static_cast<int>(std::ranges::count_if(
+      report.expectations, [](const ExpectationVerdict& verdict) { return verdict.slug.empty(); }));
+  const bool broken = counts.of(Verdict::fail) > 0 || counts.of(Verdict::missing) > no_cell || !failed.empty();
+  const std::vector<std::string> interrupted = interrupted_cells(report);
+  const bool gaps =
+      no_cell > 0 || !interrupted.empty() || counts.of(Verdict::not_comparable) > 0 || !report.not_run.empty();
+  const bool holds = !broken && !(arguments.strict && gaps);
   if (arguments.json) {
     Json json = verdicts_json(report);
     json["schema"] = 1;
@@ -38,8 +45,13 @@ int check(const CheckArguments& arguments) {
       if (verdict != Verdict::pass) text += ", ";
       text += fmt::format("{} {}", counts.of(verdict), verdict_name(verdict));
     }
+    if (!failed.empty()) text += fmt::format("; every repeat failed of {}", fmt::join(failed, ", "));
+    if (!interrupted.empty()) text += fmt::format("; not finished: {}", fmt::join(interrupted, ", "));
     if (!report.not_run.empty()) text += fmt::format("; no record yet of {}", fmt::join(report.not_run, ", "));
-    fmt::print("{}: {}\n", report.name, text);
+    fmt::print("{}: {}: {}\n", report.name, text,
+               !holds ? "does not hold"
+               : gaps ? "holds, with gaps that --strict refuses"
+                      : "holds");
   }
   return holds ? 0 : 1;
 }
@@ -50,10 +62,15 @@ void add_check(CLI::App& app, int& exit_code) {
   auto arguments = std::make_shared<CheckArguments>();
   CLI::App* command = app.add_subcommand("check", "Judge a folder's records: expectations, and equality to the bit");
   command->add_option("dir", arguments->dir, "the folder that `zo2 run --out` wrote")->required();
-  command->add_flag("--strict", arguments->strict, "MISSING, NOT-COMPARABLE and cells without a record fail too");
+  command->add_flag("--strict", arguments->strict,
+                    "what is NOT-COMPARABLE or was not run to its end does not hold either");
   command->add_flag("--all", arguments->all, "also records of cells that the last run did not have");
   command->add_flag("--json", arguments->json, "print JSON");
-  command->footer("Exit code: 0 all hold, 1 a verdict is FAIL, 2 the folder holds no records.");
+  command->footer(
+      "The last line says whether it holds. It does not when a verdict is FAIL, when it is MISSING though the cell "
+      "was\n"
+      "run, or when every repeat of a cell failed.\n"
+      "Exit code: 0 it holds, 1 it does not, 2 the folder holds no records.");
   command->callback([arguments, &exit_code] { exit_code = check(*arguments); });
 }
 

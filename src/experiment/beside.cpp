@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "experiment/comparable.h"
 #include "experiment/config_schema.h"
+#include "experiment/statistics.h"
 
 namespace zo2 {
 namespace {

@@ -22,8 +22,6 @@ struct Interval {
   double high = 0;
 };
 
-double mean(std::span<const double> values);  // not empty
-
 // The probability to cut off at each end for 95% with `count` values: Phi(-sqrt(n / (n - 1)) t(0.975, n - 1)).
 double expanded_tail(size_t count);
 

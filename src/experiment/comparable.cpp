@@ -1,6 +1,5 @@
 #include "experiment/comparable.h"
 
-#include <algorithm>
 #include <array>
 
 #include "base/error.h"
@@ -120,13 +119,10 @@ std::string spoiled(const Record& record, const Metric& metric) {
   return "";
 }
 
-bool is_aliased(const Record& record) { return config_at(record.request.config, "engine.host_weights") == "aliased"; }
-
-double median(std::vector<double> values) {
-  ZO2_ASSERT(!values.empty());
-  std::ranges::sort(values);
-  const size_t half = values.size() / 2;
-  return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
+std::optional<double> counting_figure(const Record& record, const Metric& metric) {
+  return has_figures(record.state) && spoiled(record, metric).empty() ? record.metric(metric.name) : std::nullopt;
 }
+
+bool is_aliased(const Record& record) { return config_at(record.request.config, "engine.host_weights") == "aliased"; }
 
 }  // namespace zo2

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <set>
 #include <string>
 
@@ -44,10 +45,10 @@ bool has_figures(State state);
 // Why the record's figure of `metric` may not enter a verdict; empty when it may.
 std::string spoiled(const Record& record, const Metric& metric);
 
+// The record's figure of `metric`, if the repeat has one that may enter a verdict.
+std::optional<double> counting_figure(const Record& record, const Metric& metric);
+
 // Host weights share memory between layers: device memory and speed are true ones, and are marked.
 bool is_aliased(const Record& record);
-
-// The median, which must exist: `values` is not empty.
-double median(std::vector<double> values);
 
 }  // namespace zo2

@@ -9,6 +9,7 @@
 #include "experiment/comparable.h"
 #include "experiment/config_schema.h"
 #include "experiment/record_folder.h"
+#include "experiment/statistics.h"
 
 namespace zo2 {
 namespace {

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "experiment/compare.h"
+#include "experiment/statistics.h"
 
 namespace zo2 {
 namespace {

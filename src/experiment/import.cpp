@@ -11,6 +11,7 @@
 #include "experiment/config_schema.h"
 #include "experiment/metrics.h"
 #include "experiment/slug.h"
+#include "experiment/statistics.h"
 
 namespace zo2 {
 namespace {

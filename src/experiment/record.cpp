@@ -78,6 +78,14 @@ State parse_state(std::string_view name) {
   return static_cast<State>(found - kStateNames.begin());
 }
 
+std::string state_counts(std::span<const State> states) {
+  std::map<State, int> counts;
+  for (const State state : states) ++counts[state];
+  std::vector<std::string> parts;
+  for (const auto& [state, count] : counts) parts.push_back(fmt::format("{} {}", count, state_name(state)));
+  return fmt::format("{}", fmt::join(parts, ", "));
+}
+
 bool is_failure(State state) { return state != State::ok && state != State::projected && state != State::skipped; }
 
 Json to_json(const CellRequest& request) {

@@ -17,6 +17,7 @@
 
 #include <filesystem>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -42,6 +43,8 @@ std::string_view state_name(State state);
 State parse_state(std::string_view name);  // throws UsageError
 // Neither measured, nor forecast, nor left out on purpose.
 bool is_failure(State state);
+// "2 ok, 1 crashed", in the order of State.
+std::string state_counts(std::span<const State> states);
 
 // What a cell's process is asked to do.
 struct CellRequest {

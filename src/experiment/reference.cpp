@@ -111,11 +111,10 @@ std::vector<ReferenceFigure> read_reference(const fs::path& file) {
 }
 
 std::vector<ReferenceFigure> read_references(const fs::path& folder) {
+  ZO2_CHECK(fs::is_directory(folder), IoError, "there is no folder {} with figures of other systems", folder.string());
   std::vector<fs::path> files;
-  if (fs::is_directory(folder)) {
-    for (const auto& entry : fs::directory_iterator(folder)) {
-      if (entry.path().extension() == ".yaml") files.push_back(entry.path());
-    }
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    if (entry.path().extension() == ".yaml") files.push_back(entry.path());
   }
   std::ranges::sort(files);
   std::vector<ReferenceFigure> figures;

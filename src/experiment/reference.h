@@ -50,7 +50,7 @@ struct ReferenceFigure {
 
 // Throws IoError, or UsageError naming file and line.
 std::vector<ReferenceFigure> read_reference(const std::filesystem::path& file);
-// Every *.yaml of the folder, in order of name; none when there is no such folder.
+// Every *.yaml of the folder, in order of name. Throws IoError when there is no such folder.
 std::vector<ReferenceFigure> read_references(const std::filesystem::path& folder);
 
 }  // namespace zo2

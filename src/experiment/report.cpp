@@ -1,11 +1,15 @@
 #include "experiment/report.h"
 
 #include <algorithm>
+#include <map>
+#include <utility>
 
+#include "base/error.h"
 #include "experiment/comparable.h"
 #include "experiment/config_schema.h"
 #include "experiment/import.h"
 #include "experiment/record_folder.h"
+#include "experiment/statistics.h"
 
 namespace zo2 {
 namespace {
@@ -22,8 +26,8 @@ std::vector<MeasuredCell> measured_cells(const std::vector<Record>& records) {
       const Record& record = records[i];
       if (record.state == State::projected) continue;
       cell.repeats.push_back(i);
-      const auto speed = has_figures(record.state) ? record.metric("tokens_per_s") : std::nullopt;
-      if (speed && spoiled(record, *find_metric("tokens_per_s")).empty()) cell.tokens_per_s.push_back(*speed);
+      const auto speed = counting_figure(record, *find_metric("tokens_per_s"));
+      if (speed) cell.tokens_per_s.push_back(*speed);
     }
     if (cell.repeats.empty()) continue;
     const auto good = std::ranges::find_if(cell.repeats, [&](size_t i) { return has_figures(records[i].state); });
@@ -53,7 +57,79 @@ std::vector<SpeedRatio> speed_ratios(const std::vector<Record>& records, const s
   return ratios;
 }
 
+std::vector<State> states_of(const Report& report, const MeasuredCell& cell) {
+  std::vector<State> states;
+  for (const size_t i : cell.repeats) states.push_back(report.records[i].state);
+  return states;
+}
+
+// Those of which no repeat got to its end because of an interruption alone, or else for another reason too.
+std::vector<std::string> cells_without_figures(const Report& report, bool interrupted) {
+  std::vector<std::string> cells;
+  for (const MeasuredCell& cell : report.measured) {
+    const std::vector<State> states = states_of(report, cell);
+    if (std::ranges::any_of(states, has_figures) || std::ranges::none_of(states, is_failure)) continue;
+    const bool alone = std::ranges::all_of(states, [](State state) { return state == State::interrupted; });
+    if (alone != interrupted) continue;
+    cells.push_back(fmt::format("{} ({})", report.records[cell.first].request.slug, state_counts(states)));
+  }
+  return cells;
+}
+
+std::vector<std::string> remarks_of(const Record& record) {
+  std::vector<std::string> texts;
+  for (const char* name : {"error", "reason"}) {
+    if (record.result.contains(name)) {
+      texts.push_back(fmt::format("{}: {}", state_name(record.state), record.result[name].get<std::string>()));
+    }
+  }
+  if (record.state == State::throttled) texts.emplace_back("throttled: its speed is in no verdict");
+  for (const Json& warning : record.result.value("warnings", Json::array())) {
+    texts.push_back("warning: " + warning.get<std::string>());
+  }
+  return texts;
+}
+
 }  // namespace
+
+std::string state_text(const Report& report, const MeasuredCell& cell) {
+  const std::vector<State> states = states_of(report, cell);
+  const bool one = std::ranges::all_of(states, [&](State state) { return state == states[0]; });
+  return one ? std::string(state_name(states[0])) : state_counts(states);
+}
+
+std::vector<double> counting_figures(const Report& report, const MeasuredCell& cell, std::string_view metric) {
+  std::vector<double> values;
+  for (const size_t i : cell.repeats) {
+    if (const auto value = counting_figure(report.records[i], *find_metric(metric))) values.push_back(*value);
+  }
+  return values;
+}
+
+std::optional<double> median_figure(const Report& report, const MeasuredCell& cell, std::string_view metric) {
+  std::vector<double> values = counting_figures(report, cell, metric);
+  return values.empty() ? std::nullopt : std::optional(median(std::move(values)));
+}
+
+std::vector<Remark> remarks(const Report& report, const MeasuredCell& cell) {
+  std::vector<Remark> list;
+  for (const size_t i : cell.repeats) {
+    const Record& record = report.records[i];
+    for (std::string& text : remarks_of(record)) {
+      auto found = std::ranges::find(list, text, &Remark::text);
+      if (found == list.end()) found = list.insert(list.end(), Remark{.repeats = {}, .text = std::move(text)});
+      found->repeats.push_back(record.request.repeat);
+    }
+  }
+  for (Remark& remark : list) {
+    if (remark.repeats.size() == cell.repeats.size()) remark.repeats.clear();
+  }
+  return list;
+}
+
+std::vector<std::string> failed_cells(const Report& report) { return cells_without_figures(report, false); }
+
+std::vector<std::string> interrupted_cells(const Report& report) { return cells_without_figures(report, true); }
 
 Report build_report(const std::filesystem::path& dir, const std::vector<ReferenceFigure>& figures, bool all) {
   RecordFolder folder = read_record_folder(dir, all);

@@ -3,12 +3,11 @@
 #include <openssl/evp.h>
 
 #include <algorithm>
-#include <map>
-#include <set>
 
 #include "base/error.h"
 #include "base/file.h"
 #include "experiment/comparable.h"
+#include "experiment/environment_values.h"
 #include "experiment/record_text.h"
 #include "experiment/shell_quote.h"
 
@@ -84,37 +83,17 @@ std::string figures_html(const std::vector<fs::path>& paths) {
   return html;
 }
 
-// One value, or every value that the records have, each once.
-std::string joined(const std::set<std::string>& values) { return fmt::format("{}", fmt::join(values, " | ")); }
-
-// Every name of the environments with the values that it has; members of objects by dotted name.
-std::map<std::string, std::set<std::string>> environment_values(const Report& report) {
-  std::map<std::string, std::set<std::string>> values;
-  for (const Record& record : report.records) {
-    if (record.environment.empty()) continue;
-    const Json flat = record.environment.flatten();
-    for (const auto& [pointer, value] : flat.items()) {
-      std::string name = pointer.substr(1);
-      std::ranges::replace(name, '/', '.');
-      values[name].insert(json_text(value));
-    }
-  }
-  return values;
-}
-
 Table environment_table(const Report& report) {
   Table table{.title = "Machine and program of the records", .columns = {"name", "value"}, .rows = {}, .notes = {}};
-  for (const auto& [name, values] : environment_values(report)) table.rows.push_back({name, joined(values)});
+  for (const auto& [name, values] : environment_values(report.records)) table.rows.push_back({name, joined(values)});
   return table;
 }
 
-// "12 repeats ok, 1 oom"
+// "13 records: 12 ok, 1 oom"
 std::string states_text(const Report& report) {
-  std::map<std::string_view, int> counts;
-  for (const Record& record : report.records) ++counts[state_name(record.state)];
-  std::vector<std::string> parts;
-  for (const auto& [name, count] : counts) parts.push_back(fmt::format("{} {}", count, name));
-  return fmt::format("{} records: {}", report.records.size(), fmt::join(parts, ", "));
+  std::vector<State> states;
+  for (const Record& record : report.records) states.push_back(record.state);
+  return fmt::format("{} records: {}", report.records.size(), state_counts(states));
 }
 
 std::string verdicts_text(const Report& report) {
@@ -133,13 +112,13 @@ std::string duration_text(double seconds) {
 std::string summary_html(const Report& report) {
   std::vector<std::string> lines{states_text(report), verdicts_text(report)};
   double wall_s = 0;
-  size_t warnings = 0;
+  size_t warned = 0;
   for (const Record& record : report.records) {
     wall_s += record.metric("wall_s").value_or(0);
-    warnings += record.result.value("warnings", Json::array()).size();
+    warned += record.result.value("warnings", Json::array()).empty() ? 0 : 1;
   }
   if (wall_s > 0) lines.push_back(fmt::format("The repeats took {} in all", duration_text(wall_s)));
-  if (warnings > 0) lines.push_back(fmt::format("{} warnings: below the first table", warnings));
+  if (warned > 0) lines.push_back(fmt::format("Warnings in {} of the records: listed with each, below", warned));
   if (!report.not_run.empty()) lines.push_back(fmt::format("{} cells have no record yet", report.not_run.size()));
   std::string html = "<ul>\n";
   for (const std::string& line : lines) {
@@ -151,7 +130,7 @@ std::string summary_html(const Report& report) {
 // Commands, from a clone of the sources to this page.
 std::string commands(const Report& report) {
   std::string text;
-  const auto values = environment_values(report);
+  const auto values = environment_values(report.records);
   const auto commit = values.find("git_commit");
   if (commit != values.end() && commit->second.size() == 1 && *commit->second.begin() != "unknown") {
     const std::string& id = *commit->second.begin();
@@ -173,6 +152,9 @@ std::string record_html(const Record& record) {
                                  record.request.repeat, state_name(record.state));
   html += fmt::format("<p>config hash {}</p>\n", html_escaped(record.request.config_hash));
   for (const Table& table : record_tables(record)) html += render_html(table);
+  for (const Json& warning : record.result.value("warnings", Json::array())) {
+    html += fmt::format("<p>warning: {}</p>\n", html_escaped(json_text(warning)));
+  }
   for (const char* name : {"error", "reason", "stderr_tail"}) {
     if (record.result.contains(name)) {
       html += fmt::format("<p>{}</p><pre>{}</pre>\n", name, html_escaped(json_text(record.result[name])));

@@ -1,4 +1,8 @@
-// The report as JSON: `zo2 report --format json`, `zo2 check --json`.
+// The report as JSON: `zo2 report --format json`, `zo2 check --json`. A measured cell's "metrics" are medians of the
+// figures that count (comparable.h); "repeats" has every record's own.
+#include <algorithm>
+#include <cmath>
+
 #include "experiment/config_schema.h"
 #include "experiment/report.h"
 
@@ -13,16 +17,31 @@ Json or_null(const std::optional<T>& value) {
 Json measured_json(const Report& report, const MeasuredCell& cell) {
   const Record& record = report.records[cell.first];
   Json states = Json::array();
-  for (size_t index : cell.repeats) states.push_back(state_name(report.records[index].state));
-  return {{"cell", record.request.slug},
-          {"config_hash", record.request.config_hash},
-          {"config", record.request.config},
-          {"states", std::move(states)},
-          {"tokens_per_s", cell.tokens_per_s},
-          {"median_tokens_per_s", or_null(cell.median_tokens_per_s)},
-          {"metrics", record.result.value("metrics", Json::object())},
-          {"chosen", record.result.value("chosen", Json::object())},
-          {"warnings", record.result.value("warnings", Json::array())}};
+  Json repeats = Json::array();
+  Json warnings = Json::array();
+  for (const size_t index : cell.repeats) {
+    const Record& one = report.records[index];
+    states.push_back(state_name(one.state));
+    Json entry{{"repeat", one.request.repeat}, {"state", state_name(one.state)}};
+    for (const char* name : {"metrics", "warnings", "error", "reason"}) {
+      if (one.result.contains(name)) entry[name] = one.result[name];
+    }
+    repeats.push_back(std::move(entry));
+    for (const Json& warning : one.result.value("warnings", Json::array())) {
+      if (std::ranges::find(warnings, warning) == warnings.end()) warnings.push_back(warning);
+    }
+  }
+  Json medians = Json::object();
+  for (const Metric& metric : metric_table()) {
+    const auto value = median_figure(report, cell, metric.name);
+    if (value)
+      medians[std::string(metric.name)] = metric.unit == "bytes" ? Json(std::llround(*value)) : json_number(*value);
+  }
+  return {{"cell", record.request.slug},       {"config_hash", record.request.config_hash},
+          {"config", record.request.config},   {"states", std::move(states)},
+          {"tokens_per_s", cell.tokens_per_s}, {"median_tokens_per_s", or_null(cell.median_tokens_per_s)},
+          {"metrics", std::move(medians)},     {"chosen", record.result.value("chosen", Json::object())},
+          {"warnings", std::move(warnings)},   {"repeats", std::move(repeats)}};
 }
 
 Json beside_json(const Report& report, const BesideFigure& figure) {
@@ -52,7 +71,11 @@ Json beside_json(const Report& report, const BesideFigure& figure) {
 }  // namespace
 
 Json verdicts_json(const Report& report) {
-  Json json{{"equality", Json::array()}, {"expectations", Json::array()}, {"not_run", report.not_run}};
+  Json json{{"equality", Json::array()},
+            {"expectations", Json::array()},
+            {"not_run", report.not_run},
+            {"failed", failed_cells(report)},
+            {"interrupted", interrupted_cells(report)}};
   for (const EqualityVerdict& verdict : report.equality) {
     json["equality"].push_back({{"left", verdict.left},
                                 {"right", verdict.right},

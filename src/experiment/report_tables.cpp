@@ -1,5 +1,6 @@
-// The report's tables: how its data is shown to people. Sizes in MiB and GiB; "-" where a record has no figure, or none
-// that counts. A column that says the same in every row goes into the title.
+// The report's tables: how its data is shown to people. Sizes in MiB and GiB. A cell's figure is the median of its
+// repeats' figures that count (comparable.h); "-" where there is none. A column that says the same in every row goes
+// into the title.
 #include <algorithm>
 #include <set>
 
@@ -26,10 +27,6 @@ std::string shape_of(const Record& record) {
 
 std::string cell_name(const Record& record) { return record.request.slug + (is_aliased(record) ? " *" : ""); }
 
-std::optional<double> counting(const Record& record, std::string_view name) {
-  return spoiled(record, *find_metric(name)).empty() ? record.metric(name) : std::nullopt;
-}
-
 std::string mib(std::optional<double> bytes) {
   return bytes ? fmt::format("{:.1f}", *bytes / static_cast<double>(kMiB)) : "-";
 }
@@ -46,44 +43,45 @@ std::string spread_text(const std::vector<double>& values) {
   return fmt::format("{} to {}, n={}", number(low), number(high), values.size());
 }
 
-std::string plan_text(const Record& record) {
-  const auto planned = record.bytes("arena_planned_bytes");
-  const auto measured = record.bytes("arena_bytes");
-  if (!planned || !measured) return "-";
-  return *planned == *measured ? "equal" : fmt::format("{:+} B", *measured - *planned);
+// Whether the measured arena is the planned one; every difference, when the repeats have several.
+std::string plan_text(const Report& report, const MeasuredCell& cell) {
+  std::set<std::string> texts;
+  for (const size_t i : cell.repeats) {
+    const Record& record = report.records[i];
+    const auto planned = record.bytes("arena_planned_bytes");
+    const auto measured = record.bytes("arena_bytes");
+    if (!has_figures(record.state) || !planned || !measured) continue;
+    texts.insert(*planned == *measured ? "equal" : fmt::format("{:+} B", *measured - *planned));
+  }
+  return texts.empty() ? "-" : fmt::format("{}", fmt::join(texts, ", "));
 }
 
-std::string loss_text(const Record& record) {
-  const auto first = counting(record, "loss_first");
-  const auto last = counting(record, "loss_last");
+std::string loss_text(const Report& report, const MeasuredCell& cell) {
+  const auto first = median_figure(report, cell, "loss_first");
+  const auto last = median_figure(report, cell, "loss_last");
   return first && last ? fmt::format("{:.5f} -> {:.5f}", *first, *last) : "-";
 }
 
 // "85.7 +- 1.2": percent, with the standard error.
-std::string accuracy_text(const Record& record) {
-  const auto accuracy = counting(record, "test_accuracy");
-  const auto error = counting(record, "test_accuracy_error");
+std::string accuracy_text(const Report& report, const MeasuredCell& cell) {
+  const auto accuracy = median_figure(report, cell, "test_accuracy");
+  const auto error = median_figure(report, cell, "test_accuracy_error");
   return accuracy && error ? fmt::format("{:.1f} +- {:.1f}", 100 * *accuracy, 100 * *error) : "-";
 }
 
-std::string roofline_text(const Record& record) {
-  const auto efficiency = counting(record, "roofline_efficiency");
-  return efficiency && text_of(record, "method.name") == "zo2" ? fmt::format("{:.3f}", *efficiency) : "-";
+std::string roofline_text(const Report& report, const MeasuredCell& cell) {
+  const auto efficiency = median_figure(report, cell, "roofline_efficiency");
+  const bool streams = text_of(report.records[cell.first], "method.name") == "zo2";
+  return efficiency && streams ? fmt::format("{:.3f}", *efficiency) : "-";
 }
 
-void note_what_happened(const Record& record, Table& table) {
-  for (const char* name : {"error", "reason"}) {
-    if (record.result.contains(name)) {
-      table.notes.push_back(fmt::format("{}: {}: {}", record.request.slug, state_name(record.state),
-                                        record.result[name].get<std::string>()));
-    }
-  }
-  if (record.state == State::throttled) {
-    table.notes.push_back(fmt::format("{}: throttled: its speed is in no verdict", record.request.slug));
-  }
-  for (const Json& warning : record.result.value("warnings", Json::array())) {
-    if (is_aliased(record) && warning.get<std::string>().starts_with("host weights are aliased")) continue;
-    table.notes.push_back(fmt::format("{}: warning: {}", record.request.slug, warning.get<std::string>()));
+void note_remarks(const Report& report, const MeasuredCell& cell, Table& table) {
+  const Record& record = report.records[cell.first];
+  for (const Remark& remark : remarks(report, cell)) {
+    // The star's note says it.
+    if (is_aliased(record) && remark.text.starts_with("warning: host weights are aliased")) continue;
+    const std::string which = remark.repeats.empty() ? "" : fmt::format(" r{}", fmt::join(remark.repeats, ", r"));
+    table.notes.push_back(fmt::format("{}{}: {}", record.request.slug, which, remark.text));
   }
 }
 
@@ -105,13 +103,14 @@ Table measured_table(const Report& report) {
     shapes.insert(shape);
     std::vector<std::string> row{cell_name(record)};
     row.insert(row.end(), shape.begin(), shape.end());
+    const auto median_of = [&](std::string_view metric) { return median_figure(report, cell, metric); };
     row.insert(row.end(),
-               {std::string(state_name(record.state)), number(cell.median_tokens_per_s), spread_text(cell.tokens_per_s),
-                number(counting(record, "step_ms_p50")), mib(record.metric("arena_bytes")), plan_text(record),
-                mib(counting(record, "nvml_step_peak_bytes")), roofline_text(record),
-                mib(counting(record, "host_rss_peak_bytes")), loss_text(record), accuracy_text(record)});
+               {state_text(report, cell), number(cell.median_tokens_per_s), spread_text(cell.tokens_per_s),
+                number(median_of("step_ms_p50")), mib(median_of("arena_bytes")), plan_text(report, cell),
+                mib(median_of("nvml_step_peak_bytes")), roofline_text(report, cell),
+                mib(median_of("host_rss_peak_bytes")), loss_text(report, cell), accuracy_text(report, cell)});
     table.rows.push_back(std::move(row));
-    note_what_happened(record, table);
+    note_remarks(report, cell, table);
   }
   if (any_aliased) table.notes.insert(table.notes.begin(), std::string(kAliasedNote));
   if (report.older_records > 0) {

@@ -8,31 +8,9 @@
 #include <vector>
 
 #include "experiment/config_schema.h"
+#include "experiment/statistics.h"
 
 namespace zo2 {
-namespace {
-
-// The 97.5% quantile of Student's t with this many degrees of freedom, from the normal's (Abramowitz and Stegun,
-// 26.7.5): 0.3% low at 4, better above.
-double t_quantile(double freedom) {
-  constexpr double kZ = 1.959963985;
-  constexpr double kZ2 = kZ * kZ;
-  constexpr double kFirst = kZ * (kZ2 + 1) / 4;
-  constexpr double kSecond = kZ * ((5 * kZ2 + 16) * kZ2 + 3) / 96;
-  constexpr double kThird = kZ * (((3 * kZ2 + 19) * kZ2 + 17) * kZ2 - 15) / 384;
-  return kZ + (kFirst + (kSecond + kThird / freedom) / freedom) / freedom;
-}
-
-double quantile(std::vector<double> values, double q) {
-  std::ranges::sort(values);
-  const double position = q * static_cast<double>(values.size() - 1);
-  const auto below = static_cast<size_t>(position);
-  const size_t above = std::min(below + 1, values.size() - 1);
-  return values[below] + (position - static_cast<double>(below)) * (values[above] - values[below]);
-}
-
-}  // namespace
-
 void MeanInterval::add(double value) {
   ++count_;
   const double deviation = value - mean_;
@@ -43,7 +21,7 @@ void MeanInterval::add(double value) {
 std::optional<double> MeanInterval::relative_half_width() const {
   if (count_ < kLeastValues) return std::nullopt;
   const auto count = static_cast<double>(count_);
-  return t_quantile(count - 1) * std::sqrt(squares_ / (count - 1) / count) / mean_;
+  return student_quantile(count - 1) * std::sqrt(squares_ / (count - 1) / count) / mean_;
 }
 
 void StoppingRule::add(double step_ms) {
@@ -101,8 +79,9 @@ void add_speed_metrics(const Json& config, const std::vector<StepSample>& sample
   metrics["tokens_per_s"] = rate;
   metrics["forward_tokens_per_s"] = rate * 2 * config_at(config, "method.perturbations").get<double>();
   metrics["step_ms_mean"] = window_ms / static_cast<double>(window);
-  metrics["step_ms_p50"] = quantile(times, 0.5);
-  metrics["step_ms_p90"] = quantile(times, 0.9);
+  std::ranges::sort(times);
+  metrics["step_ms_p50"] = sorted_quantile(times, 0.5);
+  metrics["step_ms_p90"] = sorted_quantile(times, 0.9);
   const auto half_width = means.relative_half_width();
   if (half_width) metrics["step_ms_half_width"] = *half_width;
   const auto within = config_at(config, "train.stop_within").get<double>();

@@ -51,6 +51,17 @@ def test_shards_share_a_folder_at_the_same_time(manifest, tmp_path):
                                   for method in ("zo2", "resident") for repeat in range(2))
 
 
+def test_the_folder_tells_what_options_changed(zo2, manifest, tmp_path):
+    out = tmp_path / "out"
+    zo2("run", manifest, "--out", out, "--repeats", 1, "--timeout", 60)
+    assert json.loads((out / "experiment.json").read_text())["over"] == {"repeats": 1, "timeout": 60}
+    assert "zo2 run options.yaml --repeats 1 --timeout 60.0 --out DIR" in zo2("report", out, "--html").stdout
+    # Shards that are started alike share the folder.
+    zo2("run", manifest, "--out", out, "--repeats", 1, "--timeout", 60, "--shard", "1/2")
+    zo2("run", manifest, "--out", out)
+    assert "over" not in json.loads((out / "experiment.json").read_text())
+
+
 def test_a_failure_stays_until_asked_to_retry(zo2, tmp_path):
     manifest = tmp_path / "slow.yaml"
     manifest.write_text("name: slow\ndefaults: {data.seq: 8, engine.device: cpu, engine.dtype: fp32, train.steps: 1000000}\n")

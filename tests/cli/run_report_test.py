@@ -107,7 +107,7 @@ def test_the_page_is_whole_and_stands_alone(zo2, finished):
 
 def test_check_prints_verdicts_and_fails_when_one_does(zo2, finished, tmp_path):
     out, _ = finished
-    assert "0 FAIL" in zo2("check", out, "--strict").stdout
+    assert zo2("check", out, "--strict").stdout.endswith("0 FAIL, 0 NOT-COMPARABLE, 0 MISSING: holds\n")
     copy = tmp_path / "copy"
     shutil.copytree(out, copy)
     result_file = next(copy.glob("cells/opt-125m-zo2-*/r0/result.json"))
@@ -119,8 +119,9 @@ def test_check_prints_verdicts_and_fails_when_one_does(zo2, finished, tmp_path):
     assert not verdicts["holds"] and verdicts["counts"]["FAIL"] == 2
     assert verdicts["equality"][0]["reason"] == "final_weights differ"
     shutil.rmtree(result_file.parent)
-    assert "no record yet of opt-125m-zo2" in zo2("check", copy).stdout
-    zo2("check", copy, "--strict", code=1)
+    footer = zo2("check", copy).stdout.splitlines()[-1]
+    assert "no record yet of opt-125m-zo2" in footer and footer.endswith(": holds, with gaps that --strict refuses")
+    assert zo2("check", copy, "--strict", code=1).stdout.endswith(": does not hold\n")
     assert "no records" in zo2("check", tmp_path, code=2).stderr
 
 
@@ -144,6 +145,12 @@ def test_every_mistake_of_a_manifest_is_named_with_its_place(zo2, tmp_path):
     assert "cannot read" in zo2("run", tmp_path / "absent.yaml", "--out", tmp_path / "out", code=2).stderr
     assert "no variant 'tiny'" in zo2("run", QUICK, "--out", tmp_path / "out", "--variant", "tiny", code=2).stderr
     assert "no records" in zo2("report", tmp_path, code=2).stderr
+
+
+def test_a_folder_of_figures_that_is_not_there_is_refused(zo2, finished, tmp_path):
+    out, _ = finished
+    assert f"no folder {tmp_path / 'absent'}" in zo2("report", out, "--reference", tmp_path / "absent", code=2).stderr
+    assert "Beside" not in zo2("report", out, "--reference", tmp_path).stdout, "an empty one has no figures"
 
 
 def test_an_output_that_cannot_be_written_is_an_error(zo2, tmp_path):

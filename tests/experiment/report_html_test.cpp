@@ -22,7 +22,7 @@ TEST_F(ReportHtmlTest, HoldsSummaryTablesCommandsEnvironmentAndRecords) {
        .result = {{"error", "4 GiB more are needed"}},
        .environment = {{"git_commit", "abc123-dirty"}, {"gpu", nullptr}}});
   scratch_.write("experiment.json", R"({"name": "e", "manifest": "experiments/quick.yaml", "variant": "small",
-      "set": ["model.path=a b"], "cells": [], "expect": [
+      "set": ["model.path=a b"], "over": {"repeats": 5, "timeout": 60.5}, "cells": [], "expect": [
         {"where": {}, "metric": "tokens_per_s", "written": "at least 90", "at_least": 90, "source": "us"}]})");
   const std::string html = page();
   EXPECT_TRUE(holds(html, "<li>2 records: 1 ok, 1 oom</li>"));
@@ -30,10 +30,23 @@ TEST_F(ReportHtmlTest, HoldsSummaryTablesCommandsEnvironmentAndRecords) {
   EXPECT_TRUE(holds(html, "<td class=\"pass\">PASS</td>"));
   EXPECT_TRUE(holds(html, "<td class=\"oom\">oom</td>"));
   EXPECT_TRUE(holds(html, "git checkout abc123  # and local changes\n"));
-  EXPECT_TRUE(holds(html, "zo2 run experiments/quick.yaml --variant small -S &#39;model.path=a b&#39; --out DIR\n"));
+  EXPECT_TRUE(holds(html,
+                    "zo2 run experiments/quick.yaml --variant small -S &#39;model.path=a b&#39; --repeats 5 --timeout "
+                    "60.5 --out DIR\n"));
   EXPECT_TRUE(holds(html, "<td>gpu.name</td><td>A GPU</td>"));
   EXPECT_TRUE(holds(html, "<summary>opt-125m-zo2 r0: ok</summary>"));
   EXPECT_TRUE(holds(html, "<pre>4 GiB more are needed</pre>"));
+}
+
+TEST_F(ReportHtmlTest, WarningsStandWithTheirRecords) {
+  add({.repeat = 0, .result = {{"warnings", {"the <disk> is slow", "hot"}}}});
+  add({.repeat = 1});
+  const std::string html = page();
+  EXPECT_TRUE(holds(html, "<li>Warnings in 1 of the records: listed with each, below</li>"));
+  const size_t record = html.find("<summary>opt-125m-zo2 r0");
+  const size_t warning = html.find("<p>warning: the &lt;disk&gt; is slow</p>\n<p>warning: hot</p>");
+  EXPECT_LT(record, warning);
+  EXPECT_LT(warning, html.find("<summary>opt-125m-zo2 r1"));
 }
 
 TEST_F(ReportHtmlTest, NeedsNothingElseAndRunsNothing) {
