@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "cli/commands.h"
+#include "experiment/cell_name.h"
 
 namespace zo2 {
 namespace {
@@ -53,7 +54,7 @@ int run_compare(const CompareArguments& arguments) {
   } else {
     print_text(comparison);
   }
-  return comparison.any_worse() ? 1 : 0;
+  return comparison.any_worse() || comparison.any_failed() ? 1 : 0;
 }
 
 }  // namespace
@@ -61,7 +62,11 @@ int run_compare(const CompareArguments& arguments) {
 void add_compare(CLI::App& app, int& exit_code) {
   auto arguments = std::make_shared<CompareArguments>();
   CLI::App* command = app.add_subcommand("compare", "Compare two folders of records, or two cells, metric by metric");
-  command->add_option("A", arguments->left, "a folder that `zo2 run --out` wrote, or DIR:CELL")->required();
+  command
+      ->add_option("A", arguments->left,
+                   fmt::format("a folder that `zo2 run --out` wrote, or one of its cells as DIR:CELL; CELL is {}",
+                               kCellNameHelp))
+      ->required();
   command->add_option("B", arguments->right, "the other one")->required();
   command->add_option("--threshold", arguments->threshold, "the change that counts; default 2%");
   command->add_option("--metric", arguments->options.metrics, "a metric; may be given often; default: the main ones")
@@ -73,7 +78,9 @@ void add_compare(CLI::App& app, int& exit_code) {
   command->add_flag("--json", arguments->json, "print JSON");
   command->footer(
       "A verdict needs five repeats a side: worse or better when the whole 95% interval is beyond the threshold.\n"
-      "Exit code: 0 fine, 1 a metric is worse, 2 bad usage or nothing to compare.");
+      "Exit code: 0 fine, 1 a metric is worse, or every repeat of a cell failed on one side and not on the other, 2 "
+      "bad\n"
+      "usage or nothing to compare.");
   command->callback([arguments, &exit_code] { exit_code = run_compare(*arguments); });
 }
 

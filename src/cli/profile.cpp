@@ -16,6 +16,7 @@
 #include "base/error.h"
 #include "cli/commands.h"
 #include "cli/step_window.h"
+#include "experiment/cell_name.h"
 #include "experiment/config_schema.h"
 #include "experiment/manifest.h"
 #include "experiment/process.h"
@@ -44,52 +45,44 @@ struct ProfileArguments {
   bool json = false;
 };
 
-// A cell's request and how it is called: "opt-125m-zo2-1a2b3c4d".
+// What a cell is asked to do, and how it is called.
 struct NamedCell {
   CellRequest request;
-  std::string name;
+  CellName name;
 };
 
 std::vector<NamedCell> cells_of_manifest(const ProfileArguments& arguments) {
   std::vector<NamedCell> cells;
   const Experiment experiment = load_experiment(arguments.source, arguments.options);
   for (const Cell& cell : experiment.cells) {
-    cells.push_back({{experiment.manifest.name, cell.slug, 0, cell.config_hash, cell.config}, cell.folder_name()});
+    cells.push_back({{experiment.manifest.name, cell.slug, 0, cell.config_hash, cell.config},
+                     {cell.slug, cell.folder_name(), cell.config_hash}});
   }
   return cells;
 }
 
 std::vector<NamedCell> cells_of_records(const fs::path& dir) {
   std::vector<NamedCell> cells;
-  for (const Record& record : read_records(dir)) {
-    if (record.request.repeat > 0) continue;
-    cells.push_back({record.request, record.folder.parent_path().filename().string()});
-  }
+  for (const Record& record : read_records(dir)) cells.push_back({record.request, name_of(record)});
   return cells;
 }
 
-// The one whose slug, folder or beginning of the config hash was named.
-NamedCell find_cell(const ProfileArguments& arguments) {
+// The one that was named (cell_name.h); of a folder's repeats, which are asked the same, the first that is there.
+NamedCell chosen_cell(const ProfileArguments& arguments) {
   const bool records = fs::is_directory(arguments.source);
   ZO2_CHECK(!records || (arguments.options.variant.empty() && arguments.options.overrides.empty()), UsageError,
             "{} is a folder of records, whose cells are as they were run: --variant and -S are for a manifest",
             arguments.source);
   const std::vector<NamedCell> cells = records ? cells_of_records(arguments.source) : cells_of_manifest(arguments);
-  std::vector<NamedCell> found;
-  std::string names;
-  for (const NamedCell& cell : cells) {
-    names += "\n  " + cell.request.slug;
-    const bool by_hash = arguments.cell.size() >= 4 && cell.request.config_hash.starts_with(arguments.cell);
-    if (arguments.cell == cell.request.slug || arguments.cell == cell.name || by_hash) found.push_back(cell);
-  }
-  ZO2_CHECK(found.size() == 1, UsageError, "{} of the cells of {} are called '{}'; there are:{}", found.size(),
-            arguments.source, arguments.cell, names);
-  ZO2_CHECK(!config_at(found[0].request.config, "engine.project").get<bool>(), UsageError,
-            "{} is a forecast: nothing runs that could be profiled", found[0].request.slug);
-  ZO2_CHECK(config_at(found[0].request.config, "method.name") != "external", UsageError,
-            "{} runs another program, which has none of our ranges: profile its command by itself",
-            found[0].request.slug);
-  return found[0];
+  std::vector<CellName> names;
+  for (const NamedCell& cell : cells) names.push_back(cell.name);
+  const std::string folder = find_cell(names, arguments.cell, arguments.source);
+  const NamedCell cell = *std::ranges::find(cells, folder, [](const NamedCell& one) { return one.name.folder; });
+  ZO2_CHECK(!config_at(cell.request.config, "engine.project").get<bool>(), UsageError,
+            "{} is a forecast: nothing runs that could be profiled", cell.request.slug);
+  ZO2_CHECK(config_at(cell.request.config, "method.name") != "external", UsageError,
+            "{} runs another program, which has none of our ranges: profile its command by itself", cell.request.slug);
+  return cell;
 }
 
 // The same cell, ending with the last captured step and without what would come between steps.
@@ -182,7 +175,7 @@ std::pair<std::string, fs::path> choose_tool(const ProfileArguments& arguments) 
 }
 
 int profile(const ProfileArguments& arguments) {
-  NamedCell cell = find_cell(arguments);
+  NamedCell cell = chosen_cell(arguments);
   const auto warmup = config_at(cell.request.config, "train.warmup").get<int64_t>();
   const TraceWindow steps = arguments.steps.empty() ? TraceWindow{warmup, kDefaultSteps} : parse_steps(arguments.steps);
   const auto [tool, program] = choose_tool(arguments);
@@ -190,7 +183,7 @@ int profile(const ProfileArguments& arguments) {
             "method mezo runs no program that could be traced: profile it with nsys or ncu");
   shorten(cell.request, steps, tool == kTrace);
   const fs::path folder =
-      fs::absolute(arguments.out.empty() ? fs::path("profiles") / cell.name : fs::path(arguments.out));
+      fs::absolute(arguments.out.empty() ? fs::path("profiles") / cell.name.folder : fs::path(arguments.out));
   make_folder(folder);
   const Profiling profiling =
       plan_profiling(tool, program, folder, arguments, fmt::format("{}:{}", steps.first, steps.first + steps.count));
@@ -231,7 +224,7 @@ void add_profile(CLI::App& app, int& exit_code) {
   auto arguments = std::make_shared<ProfileArguments>();
   CLI::App* command = app.add_subcommand("profile", "Profile steps of a cell with Nsight, or with our own trace");
   command->add_option("source", arguments->source, "a manifest, or the folder that `zo2 run --out` wrote")->required();
-  command->add_option("cell", arguments->cell, "its slug, folder, or the beginning of its config hash")->required();
+  command->add_option("cell", arguments->cell, kCellNameHelp)->required();
   command
       ->add_option("--tool", arguments->tool, "nsys, ncu or trace; default nsys, and trace where it is not installed")
       ->check(CLI::IsMember({kNsys, kNcu, kTrace}));

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "cli/commands.h"
+#include "experiment/cell_name.h"
 #include "experiment/record_text.h"
 
 namespace zo2 {
@@ -33,8 +34,7 @@ void add_show(CLI::App& app, int& exit_code) {
   CLI::App* command = app.add_subcommand("show", "One record in full: configuration, metrics, environment, error");
   command->add_option("dir", arguments->dir, "the folder that `zo2 run --out` writes, or a repeat's own folder")
       ->required();
-  command->add_option("cell", arguments->cell,
-                      "slug or folder of the cell, a pattern over these, or the beginning of its config hash");
+  command->add_option("cell", arguments->cell, kCellNameHelp);
   command->add_option("--repeat", arguments->repeat, "which repeat; default the first that has ended")
       ->check(CLI::NonNegativeNumber);
   command->add_flag("--json", arguments->json, "print JSON");

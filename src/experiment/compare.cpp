@@ -6,8 +6,10 @@
 #include <map>
 
 #include "base/error.h"
+#include "experiment/cell_name.h"
 #include "experiment/comparable.h"
 #include "experiment/config_schema.h"
+#include "experiment/environment_values.h"
 #include "experiment/record_folder.h"
 #include "experiment/statistics.h"
 
@@ -72,23 +74,12 @@ std::vector<Difference> config_differences(const Record& left, const Record& rig
 
 // Every member of env.json that is not the same set of values on both sides.
 std::vector<Difference> environment_differences(const CompareSide& left, const CompareSide& right) {
-  std::map<std::string, std::array<std::set<std::string>, 2>> values;
-  for (size_t side = 0; side < 2; ++side) {
-    for (const Record& record : (side == 0 ? left : right).records) {
-      if (!record.environment.is_object() || record.environment.empty()) continue;
-      const Json flat = record.environment.flatten();
-      for (const auto& [pointer, value] : flat.items()) {
-        std::string key = pointer.substr(1);
-        std::ranges::replace(key, '/', '.');
-        values[key][side].insert(json_text(value));
-      }
-    }
-  }
+  std::map<std::string, std::array<std::set<std::string>, 2>> both;
+  for (auto& [key, values] : environment_values(left.records)) both[key][0] = values;
+  for (auto& [key, values] : environment_values(right.records)) both[key][1] = values;
   std::vector<Difference> differences;
-  for (const auto& [key, sides] : values) {
-    if (sides[0] == sides[1]) continue;
-    differences.push_back(
-        {key, fmt::format("{}", fmt::join(sides[0], " | ")), fmt::format("{}", fmt::join(sides[1], " | "))});
+  for (const auto& [key, sides] : both) {
+    if (sides[0] != sides[1]) differences.push_back({key, joined(sides[0]), joined(sides[1])});
   }
   return differences;
 }
@@ -115,8 +106,18 @@ bool all_equal(const std::vector<double>& values) {
   return std::ranges::all_of(values, [&](double value) { return value == values[0]; });
 }
 
+// A failed repeat has no figures, whatever it left behind.
 bool has_metric(const SideCell& cell, std::string_view name) {
-  return std::ranges::any_of(cell.repeats, [&](const Record* record) { return record->metric(name).has_value(); });
+  return std::ranges::any_of(cell.repeats, [&](const Record* record) {
+    return has_figures(record->state) && record->metric(name).has_value();
+  });
+}
+
+// "3 crashed", when no repeat has figures; else empty.
+std::string failure_of(const SideCell& cell) {
+  std::vector<State> states;
+  for (const Record* record : cell.repeats) states.push_back(record->state);
+  return std::ranges::any_of(states, has_figures) ? "" : state_counts(states);
 }
 
 MetricComparison compare_metric(const SideCell& left, const SideCell& right, const Metric& metric, double threshold,
@@ -210,18 +211,10 @@ CompareSide read_side(const std::string& text) {
   const bool named = colon != std::string::npos && !std::filesystem::exists(text);
   side.records = read_record_folder(named ? text.substr(0, colon) : text).records;
   if (!named) return side;
-  const std::string cell = text.substr(colon + 1);
-  std::set<std::string> known;
-  for (const Record& record : side.records) known.insert(record.folder.parent_path().filename().string());
-  std::erase_if(side.records, [&](const Record& record) {
-    return record.request.slug != cell && record.folder.parent_path().filename() != cell;
-  });
-  ZO2_CHECK(!side.records.empty(), UsageError, "{}: there is no cell '{}', only: {}", text.substr(0, colon), cell,
-            fmt::join(known, ", "));
-  std::set<std::string> found;
-  for (const Record& record : side.records) found.insert(record.folder.parent_path().filename().string());
-  ZO2_CHECK(found.size() == 1, UsageError, "{}: '{}' is the slug of several cells: name one of {}",
-            text.substr(0, colon), cell, fmt::join(found, ", "));
+  std::vector<CellName> cells;
+  for (const Record& record : side.records) cells.push_back(name_of(record));
+  const std::string folder = find_cell(cells, text.substr(colon + 1), text.substr(0, colon));
+  std::erase_if(side.records, [&](const Record& record) { return name_of(record).folder != folder; });
   side.one_cell = true;
   return side;
 }
@@ -247,6 +240,11 @@ bool Comparison::any_worse() const {
   });
 }
 
+bool Comparison::any_failed() const {
+  return std::ranges::any_of(
+      cells, [](const CellComparison& cell) { return cell.left_failed.empty() != cell.right_failed.empty(); });
+}
+
 Comparison compare(const CompareSide& left, const CompareSide& right, const CompareOptions& options) {
   const std::vector<const Metric*> metrics = chosen_metrics(options);
   const std::set<std::string> ignore = ignored_keys(options.ignore);
@@ -268,6 +266,8 @@ Comparison compare(const CompareSide& left, const CompareSide& right, const Comp
     matched_right.insert(j);
     CellComparison cell{.left = a.first().request.slug,
                         .right = b.first().request.slug,
+                        .left_failed = failure_of(a),
+                        .right_failed = failure_of(b),
                         .config = config_differences(a.first(), b.first()),
                         .metrics = {}};
     for (const Metric* metric : metrics) {

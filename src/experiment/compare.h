@@ -19,7 +19,7 @@
 
 namespace zo2 {
 
-// One side: DIR (which can be DIR/imported/NAME), or DIR:CELL with a slug or a folder's name under DIR/cells.
+// One side: DIR (which can be DIR/imported/NAME), or DIR:CELL with a cell's name (cell_name.h).
 struct CompareSide {
   std::string text;  // as written
   std::vector<Record> records;
@@ -69,6 +69,9 @@ struct Difference {
 struct CellComparison {
   std::string left;  // slugs
   std::string right;
+  // How the side's repeats ended when none has figures: "3 crashed".
+  std::string left_failed;
+  std::string right_failed;
   std::vector<Difference> config;
   std::vector<MetricComparison> metrics;
 };
@@ -83,6 +86,8 @@ struct Comparison {
   std::vector<Difference> environment;
 
   bool any_worse() const;
+  // A cell has figures on one side, and failed in every repeat on the other.
+  bool any_failed() const;
 };
 
 // Two sides that are one cell each are compared whatever differs in their configurations. Throws UsageError for unknown

@@ -78,6 +78,17 @@ Table environment_table(const Comparison& comparison) {
   return table;
 }
 
+// Cells of which a side has no figures.
+Table failure_table(const Comparison& comparison) {
+  Table table{.title = "FAILED in every repeat", .columns = {"cell", "A", "B"}, .rows = {}, .notes = {}};
+  const auto text = [](const std::string& failed) { return failed.empty() ? "has figures" : failed; };
+  for (const CellComparison& cell : comparison.cells) {
+    if (cell.left_failed.empty() && cell.right_failed.empty()) continue;
+    table.rows.push_back({pair_name(cell), text(cell.left_failed), text(cell.right_failed)});
+  }
+  return table;
+}
+
 Json differences_json(const std::vector<Difference>& differences) {
   Json list = Json::array();
   for (const Difference& difference : differences) {
@@ -98,7 +109,7 @@ Json metric_json(const MetricComparison& found) {
 }  // namespace
 
 std::vector<Table> to_tables(const Comparison& comparison) {
-  std::vector<Table> tables;
+  std::vector<Table> tables{failure_table(comparison)};
   for (const Metric& metric : metric_table()) tables.push_back(metric_table_of(comparison, metric));
   tables.push_back(configuration_table(comparison));
   tables.push_back(environment_table(comparison));
@@ -113,6 +124,8 @@ Json to_json(const Comparison& comparison) {
     for (const MetricComparison& found : cell.metrics) metrics.push_back(metric_json(found));
     cells.push_back({{"left", cell.left},
                      {"right", cell.right},
+                     {"left_failed", cell.left_failed},
+                     {"right_failed", cell.right_failed},
                      {"config", differences_json(cell.config)},
                      {"metrics", std::move(metrics)}});
   }
@@ -126,7 +139,8 @@ Json to_json(const Comparison& comparison) {
           {"only_left", comparison.only_left},
           {"only_right", comparison.only_right},
           {"environment", differences_json(comparison.environment)},
-          {"worse", comparison.any_worse()}};
+          {"worse", comparison.any_worse()},
+          {"failed", comparison.any_failed()}};
 }
 
 }  // namespace zo2

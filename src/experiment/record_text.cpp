@@ -1,12 +1,9 @@
 #include "experiment/record_text.h"
 
-#include <fnmatch.h>
-
-#include <algorithm>
-#include <set>
 #include <vector>
 
 #include "base/error.h"
+#include "experiment/cell_name.h"
 #include "experiment/config_schema.h"
 #include "experiment/metrics.h"
 #include "experiment/table.h"
@@ -15,12 +12,6 @@ namespace zo2 {
 namespace {
 
 namespace fs = std::filesystem;
-
-bool is_meant(const std::string& text, const Record& record) {
-  const std::string folder = record.folder.parent_path().filename().string();
-  if (text.size() >= 4 && record.request.config_hash.starts_with(text)) return true;
-  return fnmatch(text.c_str(), record.request.slug.c_str(), 0) == 0 || fnmatch(text.c_str(), folder.c_str(), 0) == 0;
-}
 
 // Dotted keys of what is not as the defaults have it. A key that this version does not know is shown too.
 Json changed_settings(const Json& config) {
@@ -51,19 +42,12 @@ std::string indented(const std::string& text) {
 
 Record find_record(const fs::path& dir, const std::string& cell, std::optional<int> repeat) {
   std::vector<Record> records = read_records(dir);
-  std::set<std::string> known;
-  std::set<std::string> meant;
-  for (const Record& record : records) {
-    const std::string folder = record.folder.parent_path().filename().string();
-    known.insert(folder);
-    if (is_meant(cell, record)) meant.insert(folder);
-  }
-  ZO2_CHECK(!meant.empty(), UsageError, "no cell '{}' in {}; there are {}", cell, dir.string(),
-            known.empty() ? "none" : fmt::format("{}", fmt::join(known, ", ")));
-  ZO2_CHECK(meant.size() == 1, UsageError, "'{}' means {} cells: {}", cell, meant.size(), fmt::join(meant, ", "));
+  std::vector<CellName> cells;
+  for (const Record& record : records) cells.push_back(name_of(record));
+  const std::string meant = find_cell(cells, cell, dir.string());
   std::vector<int> repeats;
   for (Record& record : records) {
-    if (!is_meant(cell, record)) continue;
+    if (name_of(record).folder != meant) continue;
     if (!repeat || *repeat == record.request.repeat) return std::move(record);
     repeats.push_back(record.request.repeat);
   }

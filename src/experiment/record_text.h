@@ -12,9 +12,8 @@
 
 namespace zo2 {
 
-// The record of the one cell that `cell` means: its slug, its folder's name, a pattern over these, or the beginning of
-// its config hash (four digits or more). Without `repeat` the first one that has ended. Throws UsageError that names
-// what there is when it means none, or several cells.
+// The record of the one cell that `cell` means (cell_name.h). Without `repeat` the first one that has ended. Throws
+// UsageError that names what there is when it means none, or several cells.
 Record find_record(const std::filesystem::path& dir, const std::string& cell, std::optional<int> repeat);
 
 // Configuration that differs from the defaults, what auto chose, metrics as people read them, other figures, hashes and

@@ -140,12 +140,14 @@ def test_a_cell_that_was_run_is_profiled_as_it_was(zo2, manifest, tmp_path):
     # A record that is older than a key has its default.
     del request["config"]["engine"]["overlap"]
     (folder / "r0" / "config.json").write_text(json.dumps(request))
-    for name in (request["slug"], folder.name, request["config_hash"][:12]):
+    for name in (request["slug"], folder.name, "*-slots4", request["config_hash"][:12]):
         out = tmp_path / "out"
         zo2("profile", records, name, "--tool", "trace", "--steps", "0:1", "--out", out)
         config = json.loads((out / "config.json").read_text())["config"]
         assert config["method"]["eps"] == 2e-3 and config["engine"]["slots"] == 4 and config["engine"]["overlap"] is True
     assert (folder / "r0" / "result.json").read_bytes() == before, "the record stays"
+    (folder / "r0").rename(folder / "r1")
+    zo2("profile", records, request["slug"], "--tool", "trace", "--steps", "0:1", "--out", tmp_path / "out")
 
 
 def test_a_failed_run_is_said_with_where_to_look(zo2, manifest, standin, tmp_path):

@@ -1,6 +1,7 @@
 """zo2 status and zo2 show on a sweep with a good, a failed, a running and a waiting repeat."""
 
 import json
+import signal
 import subprocess
 import time
 
@@ -59,6 +60,19 @@ def test_status_tells_done_running_failed_and_left(zo2, sweep):
         assert part in text
 
 
+def test_what_crashed_neither_holds_nor_compares_as_equal(zo2, sweep, tmp_path):
+    out, _ = sweep
+    good, bad = (f"{out}:*-external-{name}" for name in ("good", "bad"))
+    done = zo2("compare", good, bad, code=1).stdout
+    assert "FAILED in every repeat" in done and "MISSING" in done and "B: crashed" in done
+    assert json.loads(zo2("compare", good, bad, "--json", code=1).stdout)["failed"] is True
+    zo2("compare", good, good)
+    check = json.loads(zo2("check", out, "--json", code=1).stdout)
+    assert not check["holds"] and check["failed"] == ["opt-125m-external-bad (1 crashed)"]
+    footer = zo2("check", out, code=1).stdout.splitlines()[-1]
+    assert "every repeat failed of opt-125m-external-bad (1 crashed)" in footer and footer.endswith(": does not hold")
+
+
 def test_show_prints_a_record_in_full(zo2, sweep):
     out, _ = sweep
     text = zo2("show", out, "*-good").stdout
@@ -97,3 +111,22 @@ def test_a_killed_runner_leaves_nothing_running(zo2, sweep):
             break
         time.sleep(0.05)
     assert [left["cell"] for left in status["left"]] == ["opt-125m-external-slow", "opt-125m-external-later"]
+
+
+def test_counts_of_an_interrupted_sweep_add_up(zo2, tmp_path):
+    (tmp_path / "slow.sh").write_text(f"touch {tmp_path}/begun; exec sleep 120")
+    manifest = tmp_path / "m.yaml"
+    manifest.write_text("name: slow\nrepeats: 2\ndefaults: {method.name: external, data.seq: 8, "
+                        f"method.command: [sh, {tmp_path}/slow.sh]}}\n")
+    runner = subprocess.Popen([BINARY, "run", manifest, "--out", tmp_path / "out"], stdout=subprocess.DEVNULL,
+                              stderr=subprocess.DEVNULL)
+    for _ in range(1000):
+        if (tmp_path / "begun").exists():
+            break
+        time.sleep(0.02)
+    runner.send_signal(signal.SIGINT)
+    assert runner.wait(timeout=60) == 130
+    status = json.loads(zo2("status", tmp_path / "out", "--json").stdout)
+    assert status["total"] == 2 == sum(status["counts"].values()) + len(status["running"]) + len(status["left"])
+    assert [left.get("state") for left in status["left"]] == ["interrupted", None]
+    assert zo2("status", tmp_path / "out").stdout.startswith("slow: 2 repeats: 0 running, 2 left (1 interrupted)\n")

@@ -85,19 +85,36 @@ TEST_F(CompareTest, FewerThanFiveHaveNoVerdict) {
 
 TEST_F(CompareTest, FailedAndSpoiledRepeatsDoNotCount) {
   a_.add_speeds({100, 101, 99, 100.5, 99.5});
-  b_.add_speeds({100, 101, 99, 100.5, 99.5});
-  b_.add({.repeat = 5, .state = State::throttled, .tokens_per_s = 1});
-  b_.add({.repeat = 6, .state = State::crashed, .tokens_per_s = 1});
-  EXPECT_EQ(only().right.size(), 5u);
-  EXPECT_NE(only().change, Change::worse);
+  b_.add({.repeat = 0, .state = State::crashed, .tokens_per_s = 1});
+  b_.add_speeds({100, 101, 99, 100.5, 99.5}, {.repeat = 1});
+  b_.add({.repeat = 6, .state = State::throttled, .tokens_per_s = 1});
+  EXPECT_EQ(only().right, (std::vector<double>{100, 101, 99, 100.5, 99.5}));
+  EXPECT_EQ(only().change, Change::same);
+  EXPECT_FALSE(compared().any_failed());
 }
 
 TEST_F(CompareTest, ASideWithoutAFigureSaysWhy) {
-  a_.add({});
+  a_.add({.metrics = {{"pin_s", 1.0}}});
   b_.add({.state = State::oom});
-  EXPECT_EQ(only().change, Change::not_comparable);
-  EXPECT_EQ(only().reason, "B: oom");
-  EXPECT_EQ(only({.metrics = {"pin_s"}, .ignore = {}}).change, Change::missing);
+  EXPECT_EQ(only().change, Change::missing);
+  EXPECT_EQ(only().reason, "B: oom") << "though the record that failed has one";
+  EXPECT_EQ(only({.metrics = {"pin_s"}, .ignore = {}}).reason, "B: oom") << "as for a metric that it lacks";
+  EXPECT_EQ(only({.metrics = {"nvml_step_peak_bytes"}, .ignore = {}}).change, Change::missing);
+}
+
+TEST_F(CompareTest, ACellThatFailedOnOneSideOnlyIsSaid) {
+  a_.add_speeds({100, 101});
+  b_.add({.repeat = 0, .state = State::crashed});
+  b_.add({.repeat = 1, .state = State::timeout});
+  EXPECT_TRUE(compared().any_failed());
+  EXPECT_FALSE(compared().any_worse());
+  EXPECT_EQ(compared().cells[0].left_failed, "");
+  EXPECT_EQ(compared().cells[0].right_failed, "1 timeout, 1 crashed");
+  const std::string text = render_text(to_tables(compared())[0]);
+  EXPECT_NE(text.find("has figures  1 timeout, 1 crashed"), std::string::npos) << text;
+  EXPECT_EQ(to_json(compared())["failed"], true);
+  EXPECT_TRUE(compare(read_side(b_.path()), read_side(a_.path()), {}).any_failed()) << "whichever side it is";
+  EXPECT_FALSE(compare(read_side(b_.path()), read_side(b_.path()), {}).any_failed()) << "nothing was lost";
 }
 
 TEST_F(CompareTest, SpeedOnAnotherGpuIsNotComparable) {
@@ -147,7 +164,7 @@ TEST_F(CompareTest, NamedCellsAreComparedWhateverDiffers) {
   EXPECT_NE(message_of<UsageError>([&] { read_side(a_.path() + ":nothing"); }).find("opt-125m-mezo-"),
             std::string::npos);
   a_.add({.method = "zo2", .config = {{"data.seq", 64}}});
-  EXPECT_NE(message_of<UsageError>([&] { read_side(a_.path() + ":opt-125m-zo2"); }).find("several cells"),
+  EXPECT_NE(message_of<UsageError>([&] { read_side(a_.path() + ":opt-125m-zo2"); }).find("means 2 cells"),
             std::string::npos);
 }
 
