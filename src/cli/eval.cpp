@@ -70,12 +70,12 @@ void eval(const EvalOptions& options) {
   const ModelSource source = open_model(options.evaluator.model);
   check_fits(task, file, source.config);
   warn_of_other_tokenizer(task, options.evaluator.model);
-  Evaluator evaluator(options.evaluator, source, std::min(options.batch, file.sequences()), file.longest());
+  Evaluator evaluator(options.evaluator, source, {std::min(options.batch, file.sequences()), file.longest(), {}});
 
   const auto start = Clock::now();
   LiveLine line;
   const auto scores = score_file(
-      file, options.batch, [&](const Batch& batch) { return evaluator.evaluate(batch); },
+      file, options.batch, [&](const Batch& batch) { return evaluator.executor().evaluate(batch); },
       [&](int64_t done) { line.show(done, file.sequences(), "sequences"); });
   const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
   const SplitEvaluation found = summarise(task.kind, file, scores);
