@@ -34,17 +34,16 @@ void generate_lines(const GenerateOptions& options) {
   const ModelSource source = open_model(options.evaluator.model);
   const std::vector<std::vector<int32_t>> prompts = read_prompts(options.input);
   ZO2_CHECK(!prompts.empty(), UsageError, "{} has no prompts", options.input);
-  size_t longest = 0;
-  for (const auto& prompt : prompts) longest = std::max(longest, prompt.size());
+  const std::vector<std::span<const int32_t>> views(prompts.begin(), prompts.end());
   const auto count = static_cast<int64_t>(prompts.size());
   const bool cached = !options.no_cache;
   Evaluator evaluator(
       options.evaluator, source,
-      {0, 0, generation_shape(std::min(options.batch, count), static_cast<int64_t>(longest), options.rule, cached)});
+      {0, 0, generation_shape(std::min(options.batch, count), longest_of(views), options.rule, cached)});
 
   const auto start = Clock::now();
   LiveLine line;
-  const Generated generated = generate(evaluator.executor(), {prompts.begin(), prompts.end()}, options.rule, cached,
+  const Generated generated = generate(evaluator.executor(), views, options.rule, cached,
                                        [&](int64_t done) { line.show(done, count, "prompts"); });
   const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
   std::string text;

@@ -52,6 +52,12 @@ Batch last_tokens(const std::vector<Continued>& sequences) {
 
 }  // namespace
 
+int64_t longest_of(const std::vector<std::span<const int32_t>>& prompts) {
+  size_t longest = 0;
+  for (const auto& prompt : prompts) longest = std::max(longest, prompt.size());
+  return static_cast<int64_t>(longest);
+}
+
 GenerationShape generation_shape(int64_t batch, int64_t longest, const GenerationRule& rule, bool cached) {
   if (!cached) return {batch, longest + rule.new_tokens - 1, 1};
   return {batch, longest, rule.new_tokens};

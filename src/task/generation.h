@@ -16,6 +16,8 @@ struct GenerationRule {
   std::vector<int32_t> ends;  // after one of these ids, which is part of it
 };
 
+int64_t longest_of(const std::vector<std::span<const int32_t>>& prompts);  // in tokens
+
 // Room for continuing prompts of at most `longest` tokens, `batch` at a time. Without a cache the plan's prompts hold
 // what is generated too.
 GenerationShape generation_shape(int64_t batch, int64_t longest, const GenerationRule& rule, bool cached = true);

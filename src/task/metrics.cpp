@@ -87,6 +87,24 @@ std::string Proportion::text() const {
   return fmt::format("{:.2f} % +- {:.2f} ({} of {})", 100 * value(), 100 * standard_error(), right, n);
 }
 
+void Mean::add(double score) {
+  sum += score;
+  squares += score * score;
+  ++n;
+}
+
+double Mean::value() const { return n == 0 ? std::numeric_limits<double>::quiet_NaN() : sum / static_cast<double>(n); }
+
+double Mean::standard_error() const {
+  const auto count = static_cast<double>(n);
+  if (n < 2) return std::numeric_limits<double>::quiet_NaN();
+  return std::sqrt(std::max(0.0, squares - sum * sum / count) / (count * (count - 1)));
+}
+
+std::string Mean::text() const {
+  return fmt::format("{:.2f} % +- {:.2f} ({})", 100 * value(), 100 * standard_error(), n);
+}
+
 std::string normalised_answer(std::string_view text) {
   // Characters that are left once case and punctuation are gone, then runs of word characters in them: an article is a
   // run of its own.

@@ -181,6 +181,32 @@ def test_one_real_example_of_each_generation_task(prepare, data, tokenizer, task
     assert examples[0][0][0][0].startswith(first) or manifest["splits"]["eval"]["rows"][0] != 0
 
 
+@pytest.mark.parametrize("task", GENERATION)
+def test_generation_tasks_say_where_answers_end_and_what_ids_spell(prepare, data, tokenizer, task):
+    out, manifest, _ = prepare(task, data(task), "--train", 0, "--dev", 0, "--eval", 1)
+    claims = manifest["generation"]
+    assert claims["new_tokens"] == 50
+    assert claims["ends"] == [tokenizer.encode("\n", add_special_tokens=False).ids[0], 2]
+    vocabulary = (out / "vocabulary.txt").read_bytes()
+    assert claims["vocabulary_sha256"] == hashlib.sha256(vocabulary).hexdigest()
+    spelt = [bytes.fromhex(line) for line in vocabulary.decode().split("\n")[:-1]]
+    assert len(spelt) == manifest["tokenizer"]["vocab_size"] and spelt[:3] == [b"<s>", b"", b""]  # 2 is the first token
+    for text in ("A naïve café, 北京 — \U0001F600\tok\n", "\x00\x7f\xa0\xad  two  spaces", " don't"):
+        ids = tokenizer.encode(text).ids
+        assert ids[0] == 2 and b"".join(spelt[id] for id in ids).decode() == text
+    assert b"\xe5" in spelt  # a part of a character
+    assert all(spelt[id].decode("utf-8", "replace") == tokenizer.decode([id]) for id in range(0, len(spelt), 97))
+    out, _, _ = prepare(task, data(task), "--train", 0, "--dev", 0, "--eval", 1, "--bos", "mezo")
+    assert (out / "vocabulary.txt").read_text().startswith("\n\n\n")  # <s> is, and </s> stays special
+
+
+def test_what_cannot_be_generated_is_refused(prepare, data, tmp_path):
+    text = (ROOT / "experiments" / "tasks" / "SQuAD.yaml").read_text()
+    endless = tmp_path / "endless.yaml"
+    endless.write_text(text.replace("new_tokens: 50\n", ""))
+    assert "says how many" in prepare(endless, data("SQuAD"), code=2)
+
+
 def test_drop_answers_are_numbers_dates_or_spans_in_one_list(tmp_path):
     empty = {"number": "", "date": {"day": "", "month": "", "year": ""}, "spans": []}
     number, spans = {**empty, "number": "3"}, {**empty, "spans": ["a b", "c"]}

@@ -18,6 +18,22 @@ TEST(Metrics, ProportionsCarryTheBinomialStandardError) {
   EXPECT_TRUE(std::isnan(Proportion{}.value()));
 }
 
+TEST(Metrics, MeansCarryTheStandardErrorOfTheSample) {
+  Mean mean;
+  EXPECT_TRUE(std::isnan(mean.value()));
+  mean.add(0.5);
+  EXPECT_EQ(mean.value(), 0.5);
+  EXPECT_TRUE(std::isnan(mean.standard_error()));
+  for (double score : {1.0, 0.0, 0.25}) mean.add(score);
+  EXPECT_DOUBLE_EQ(mean.value(), 1.75 / 4);
+  // Deviations 0.0625, 0.5625, -0.4375, -0.1875: squares sum to 0.546875.
+  EXPECT_NEAR(mean.standard_error(), std::sqrt(0.546875 / 3 / 4), 1e-15);
+  EXPECT_EQ(mean.text(), "43.75 % +- 21.35 (4)");
+  Mean equal;
+  for (int i = 0; i < 3; ++i) equal.add(0.1);
+  EXPECT_NEAR(equal.standard_error(), 0, 1e-9);
+}
+
 // Right-hand sides are what SQuAD's evaluation script makes of them in Python.
 TEST(Metrics, AnswersAreNormalisedAsBySquadsScript) {
   EXPECT_EQ(normalised_answer("The  Quick, brown fox!"), "quick brown fox");
