@@ -54,6 +54,7 @@ Json project(const Plan& plan, const Hardware& hardware) {
           {"parameters", plan.table.count()},
           {"arena_bytes", plan.layout.arena_bytes},
           {"tile_bytes", plan.widest_tile_bytes()},
+          {"cache_bytes", plan.cache_bytes()},
           {"slots", plan.layout.tile_slots.count},
           {"resident_bytes", plan.layout.resident_bytes},
           {"host_bytes", plan.host_bytes()},
