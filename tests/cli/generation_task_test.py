@@ -49,7 +49,12 @@ def test_a_run_ends_with_the_scores_of_the_weights_that_it_saves(zo2, model, tas
     assert [set(line) for line in lines if line["kind"] == "eval"] == [{"kind", "step", "loss"}] * 2
 
 
-def test_generating_at_the_end_takes_no_more_memory_than_the_steps(zo2, model, task, tmp_path):
+def test_generating_at_the_end_takes_no_more_memory_than_the_steps(zo2, model, tmp_path):
+    # Three caches of 32 positions do not fit the arena of three sequences of 3 tokens; one does.
+    examples = [([([2, 9, id], 2), ([2, 9], 2)], [0]) for id in (5, 6, 7)]
+    task = write_task(tmp_path / "task", examples, kind="generation", answers=[["x"]] * 3, new_tokens=31,
+                      splits=("train", "eval"))
+
     def train(*flags, code=0):
         return zo2("train", "--model", model, "--task", task, "--steps", 1, "--batch", 3, "--dtype", "fp32", "--device", "cpu",
                    *flags, code=code)
