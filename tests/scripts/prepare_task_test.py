@@ -3,13 +3,13 @@
 import hashlib
 import json
 import pathlib
-import struct
 
 import pytest
 
 pytest.importorskip("tokenizers")
 import prepare_task  # noqa: E402
 from task_data import encoding, readers, sampling, template  # noqa: E402
+from task_data.token_file import read_token_file  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SUPERGLUE = {"BoolQ": "BoolQ", "CB": "CB", "Copa": "COPA", "MultiRC": "MultiRC", "RTE": "RTE", "ReCoRD": "ReCoRD",
@@ -57,24 +57,9 @@ def prepare(shared, tmp_path, capsys):
 
 
 def read_tokens(path):
-    """[(sequences as (ids, label_begin, label_end), right)] by the grammar of src/task/token_file.h."""
-    content = path.read_bytes()
-    magic, version, reserved, examples, sequences, rights, tokens = struct.unpack_from("<8sIIQQQQ", content)
-    assert (magic, version, reserved) == (b"ZO2TOKEN", 1, 0)
-    at = 48
-    example_table = list(struct.iter_unpack("<II", content[at:at + 8 * (examples + 1)]))
-    at += 8 * (examples + 1)
-    sequence_table = list(struct.iter_unpack("<QII", content[at:at + 16 * (sequences + 1)]))
-    at += 16 * (sequences + 1)
-    right = struct.unpack_from(f"<{rights}I", content, at)
-    ids = struct.unpack_from(f"<{tokens}i", content, at + 4 * rights)
-    assert at + 4 * (rights + tokens) == len(content)
-    read = []
-    for (first, first_right), (end, end_right) in zip(example_table, example_table[1:]):
-        members = [(list(ids[sequence_table[s][0]:sequence_table[s + 1][0]]), *sequence_table[s][1:])
-                   for s in range(first, end)]
-        read.append((members, list(right[first_right:end_right])))
-    return read
+    """[(sequences as (ids, label_begin, label_end), right)]"""
+    return [([(sequence.ids, sequence.label_begin, sequence.label_end) for sequence in example.sequences], example.right)
+            for example in read_token_file(path)]
 
 
 def texts(path, tokenizer):
