@@ -7,11 +7,11 @@ import argparse
 import pathlib
 import sys
 
-from plots import ablation, forecast, loss, memory_table, overlap, style, throughput, waterfall
+from plots import ablation, accuracy, forecast, loss, memory_table, overlap, style, throughput, waterfall
 from plots.records import NothingToDraw, Results, read_figures, read_hardware, read_records
 
 FIGURES = {"memory_table": memory_table, "throughput": throughput, "waterfall": waterfall, "ablation": ablation,
-           "overlap": overlap, "loss": loss, "forecast": forecast}
+           "overlap": overlap, "loss": loss, "forecast": forecast, "accuracy": accuracy}
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:

@@ -30,5 +30,6 @@ step "run" build/zo2 run experiments/quick.yaml --out "$out" || failed=$?
 ((failed == 0 || failed == 3)) || exit "$failed"  # 3: some cells failed, which the report shows
 step "report" build/zo2 report "$out"
 step "plots" python -m plots "$out"
-echo "== total $SECONDS s; records, report and plots are in $out"
+build/zo2 report "$out" --html >"$out/report.html"
+echo "== total $SECONDS s; records and plots are in $out; $out/report.html has all in one page"
 exit "$failed"

@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "cli/commands.h"
 #include "experiment/environment.h"
+#include "experiment/report_html.h"
 
 namespace zo2 {
 namespace {
@@ -23,6 +24,7 @@ struct ReportArguments {
   std::string format = "text";
   std::string table;
   bool json = false;
+  bool html = false;
 };
 
 // Letters of either case are the same.
@@ -56,6 +58,14 @@ void report(const ReportArguments& arguments) {
     fmt::print("{}\n", to_json(report).dump(2));
     return;
   }
+  if (arguments.format == "html" || arguments.html) {
+    const std::vector<std::filesystem::path> figures = figures_in(std::filesystem::path(arguments.dir) / "plots");
+    if (figures.empty()) {
+      fmt::print(stderr, "the page has no figures: `python -m plots {}` makes them\n", arguments.dir);
+    }
+    fmt::print("{}", render_html(report, figures));
+    return;
+  }
   std::vector<Table> tables = to_tables(report);
   if (!arguments.table.empty()) {
     std::vector<std::string> titles;
@@ -80,10 +90,13 @@ void add_report(CLI::App& app, int& exit_code) {
   command->add_option("--reference", arguments->reference,
                       "folder of published figures; default experiments/reference");
   command->add_flag("--all", arguments->all, "also records of cells that the last run did not have");
-  command->add_option("--format", arguments->format, "text, markdown, csv or json")
-      ->check(CLI::IsMember({"text", "markdown", "csv", "json"}));
+  command->add_option("--format", arguments->format, "text, markdown, csv, json or html")
+      ->check(CLI::IsMember({"text", "markdown", "csv", "json", "html"}));
   command->add_option("--table", arguments->table, "only tables whose title begins so, e.g. measured or expectations");
   command->add_flag("--json", arguments->json, "the same as --format json");
+  command->add_flag(
+      "--html", arguments->html,
+      "the same as --format html: one page with tables, the figures in DIR/plots, environment and records");
   command->callback([arguments, &exit_code] {
     report(*arguments);
     exit_code = 0;

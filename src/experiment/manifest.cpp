@@ -16,6 +16,8 @@
 namespace zo2 {
 namespace {
 
+constexpr std::string_view kVars = "vars.";
+
 void overlay(Settings& settings, const Settings& over) {
   for (const auto& [key, setting] : over) settings[key] = setting;
 }
@@ -62,7 +64,20 @@ std::vector<ManifestSource> open_with_parents(const std::filesystem::path& path,
 }
 
 // The file with what it extends merged below it. Values are read with the variables of `variant`.
-ManifestFile read_with_parents(const std::filesystem::path& path, const std::string& variant, Problems& problems) {
+// Those of -S that are "vars.NAME=VALUE": they win over files and variants.
+Variables take_variables(std::vector<std::string>& overrides) {
+  Variables variables;
+  std::erase_if(overrides, [&](const std::string& text) {
+    const size_t equals = text.find('=');
+    if (!text.starts_with(kVars) || equals == std::string::npos) return false;
+    variables[text.substr(kVars.size(), equals - kVars.size())] = text.substr(equals + 1);
+    return true;
+  });
+  return variables;
+}
+
+ManifestFile read_with_parents(const std::filesystem::path& path, const std::string& variant, const Variables& given,
+                               Problems& problems) {
   const std::vector<ManifestSource> chain = open_with_parents(path, problems);
   Variables common;
   std::map<std::string, Variables> of_variants;
@@ -73,10 +88,17 @@ ManifestFile read_with_parents(const std::filesystem::path& path, const std::str
     }
   }
   const auto variables_in = [&](const std::string& name) {
-    Variables variables = of_variants[name.empty() ? variant : name];
-    variables.insert(common.begin(), common.end());  // keeps those that are there
+    Variables variables = given;
+    const Variables& own = of_variants[name.empty() ? variant : name];
+    variables.insert(own.begin(), own.end());  // keeps those that are there
+    variables.insert(common.begin(), common.end());
     return variables;
   };
+  for (const auto& [name, text] : given) {
+    if (common.contains(name) || of_variants[variant].contains(name)) continue;
+    problems.add({fmt::format("-S {}{}={}", kVars, name, *text), 0, 0},
+                 fmt::format("the manifest has no variable '{}'", name));
+  }
   ManifestFile merged;
   for (const ManifestSource& source : std::views::reverse(chain)) {
     const ManifestFile file = read_manifest(source, variables_in, problems);
@@ -239,7 +261,9 @@ bool matches(const Condition& where, const Json& config) {
 
 Experiment load_experiment(const std::filesystem::path& path, const ManifestOptions& options) {
   Problems problems;
-  ManifestFile file = read_with_parents(path, options.variant, problems);
+  std::vector<std::string> settings = options.overrides;
+  const Variables variables = take_variables(settings);
+  ManifestFile file = read_with_parents(path, options.variant, variables, problems);
   ManifestBody& body = file.body;
   if (!options.variant.empty()) {
     const auto variant = file.variants.find(options.variant);
@@ -254,12 +278,14 @@ Experiment load_experiment(const std::filesystem::path& path, const ManifestOpti
     }
   }
   Settings overrides;
-  for (const std::string& text : options.overrides) read_override(text, overrides, problems);
+  for (const std::string& text : settings) read_override(text, overrides, problems);
   if (body.zip) body.matrix.insert(body.matrix.begin(), *body.zip);
   std::erase_if(body.matrix, [&](const Axis& axis) { return axis.choices.empty() || overrides.contains(axis.name); });
   refuse_shared_keys(body.matrix, problems);
 
   Experiment experiment;
+  experiment.file = (path.parent_path().filename() == "experiments" ? "experiments/" : "") + path.filename().string();
+  experiment.options = options;
   experiment.manifest = {.name = file.name.value_or(path.stem().string()),
                          .defaults = body.defaults,
                          .matrix = body.matrix,
@@ -306,11 +332,15 @@ Json to_json(const Experiment& experiment) {
     if (expectation.at_least) json["at_least"] = *expectation.at_least;
     expect.push_back(std::move(json));
   }
-  return {{"schema", 1},
-          {"name", experiment.manifest.name},
-          {"repeats", experiment.manifest.repeats},
-          {"cells", std::move(cells)},
-          {"expect", std::move(expect)}};
+  Json json{{"schema", 1},
+            {"name", experiment.manifest.name},
+            {"manifest", experiment.file},
+            {"repeats", experiment.manifest.repeats},
+            {"cells", std::move(cells)},
+            {"expect", std::move(expect)}};
+  if (!experiment.options.variant.empty()) json["variant"] = experiment.options.variant;
+  if (!experiment.options.overrides.empty()) json["set"] = experiment.options.overrides;
+  return json;
 }
 
 std::vector<Expectation> expectations_from_json(const Json& experiment) {
@@ -328,6 +358,19 @@ std::vector<Expectation> expectations_from_json(const Json& experiment) {
     list.push_back(std::move(expectation));
   }
   return list;
+}
+
+std::vector<std::string> run_arguments_from_json(const Json& experiment) {
+  std::vector<std::string> arguments;
+  if (!experiment.contains("manifest")) return arguments;
+  arguments.push_back(experiment["manifest"].get<std::string>());
+  if (experiment.contains("variant")) {
+    arguments.insert(arguments.end(), {"--variant", experiment["variant"].get<std::string>()});
+  }
+  for (const Json& text : experiment.value("set", Json::array())) {
+    arguments.insert(arguments.end(), {"-S", text.get<std::string>()});
+  }
+  return arguments;
 }
 
 }  // namespace zo2

@@ -81,14 +81,16 @@ struct Cell {
   std::string folder_name() const { return slug + "-" + config_hash.substr(0, 8); }
 };
 
+struct ManifestOptions {
+  std::string variant;                 // empty: none
+  std::vector<std::string> overrides;  // "key=value", "vars.name=value"
+};
+
 struct Experiment {
   Manifest manifest;  // after extends, variant and overrides
   std::vector<Cell> cells;
-};
-
-struct ManifestOptions {
-  std::string variant;                 // empty: none
-  std::vector<std::string> overrides;  // "key=value"
+  std::string file;  // what was read, to say how to run it again: "experiments/quick.yaml", elsewhere the name alone
+  ManifestOptions options;
 };
 
 // Reads and resolves a manifest. Throws IoError when a file cannot be read, else one UsageError that lists everything
@@ -105,8 +107,11 @@ std::vector<Turn> turns(const Experiment& experiment);
 
 bool matches(const Condition& where, const Json& config);
 
-// What DIR/experiment.json holds: the name, cells and expectations, for commands that read DIR later.
+// What DIR/experiment.json holds: the name, cells, expectations and how they were asked for, for commands that read DIR
+// later.
 Json to_json(const Experiment& experiment);
 std::vector<Expectation> expectations_from_json(const Json& experiment);
+// ["experiments/quick.yaml", "--variant", "small", "-S", "key=value"]; empty when it does not say.
+std::vector<std::string> run_arguments_from_json(const Json& experiment);
 
 }  // namespace zo2

@@ -13,6 +13,7 @@ RecordFolder read_record_folder(const std::filesystem::path& dir, bool all) {
     const Json experiment = read_json(dir / "experiment.json");
     folder.name = experiment.value("name", "");
     folder.expectations = expectations_from_json(experiment);
+    folder.run_arguments = run_arguments_from_json(experiment);
     std::set<std::string> recorded;
     for (const Record& record : folder.records) recorded.insert(record.request.config_hash);
     std::set<std::string> current;

@@ -16,6 +16,7 @@ struct RecordFolder {
   size_t older_records = 0;          // left out: of cells that the last run did not have
   std::vector<std::string> not_run;  // slugs of the last run's cells that have no record yet
   std::vector<Expectation> expectations;
+  std::vector<std::string> run_arguments;  // of the `zo2 run` that made it, but for --out; empty where not recorded
 };
 
 // Records of cells that DIR's last run did not have (another variant, another -S) are left out unless `all`.

@@ -116,6 +116,9 @@ Json experiment_schema() {
   return object(
       {{"schema", version()},
        {"name", of_type("string", "of the manifest")},
+       {"manifest", of_type("string", "its file, without the folders above"), false},
+       {"variant", of_type("string", "that was chosen"), false},
+       {"set", list_of(of_type("string", "key=value"), "what -S changed"), false},
        {"repeats", count("processes for each cell")},
        {"cells", list_of(object({{"slug", of_type("string", "short name")},
                                  {"config_hash", hash("of its configuration")},

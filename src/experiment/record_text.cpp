@@ -41,15 +41,6 @@ std::string metric_text(const std::string& name, const Json& value) {
   return metric == nullptr ? json_text(value) : format_metric(*metric, value);
 }
 
-// A table of two columns from an object's members; nothing when it has none.
-template <typename Format>
-std::string section(const std::string& title, const Json& object, Format format) {
-  if (!object.is_object() || object.empty()) return "";
-  Table table{.title = title, .columns = {"name", "value"}, .rows = {}, .notes = {}};
-  for (const auto& [name, value] : object.items()) table.rows.push_back({name, format(name, value)});
-  return fmt::format("\n{}", render_text(table));
-}
-
 std::string indented(const std::string& text) {
   std::string result = "  ";
   for (const char c : text) result += c == '\n' ? std::string("\n  ") : std::string(1, c);
@@ -80,19 +71,31 @@ Record find_record(const fs::path& dir, const std::string& cell, std::optional<i
       fmt::format("cell '{}' has no repeat {} that has ended; it has {}", cell, *repeat, fmt::join(repeats, ", ")));
 }
 
+std::vector<Table> record_tables(const Record& record) {
+  std::vector<Table> tables;
+  const auto add = [&](const char* title, const Json& object, auto text) {
+    if (!object.is_object() || object.empty()) return;
+    Table& table = tables.emplace_back(Table{.title = title, .columns = {"name", "value"}, .rows = {}, .notes = {}});
+    for (const auto& [name, value] : object.items()) table.rows.push_back({name, text(name, value)});
+  };
+  const auto as_is = [](const std::string&, const Json& value) { return json_text(value); };
+  const Json& result = record.result;
+  add("Configuration that is not the default", changed_settings(record.request.config), as_is);
+  add("Chosen", result.value("chosen", Json::object()), as_is);
+  add("Metrics", result.value("metrics", Json::object()), metric_text);
+  add("Other figures", result.value("extra", Json::object()), as_is);
+  add("Hashes", result.value("hashes", Json::object()), as_is);
+  add("Environment", record.environment, as_is);
+  return tables;
+}
+
 std::string render_text(const Record& record) {
   const Json& result = record.result;
-  const auto as_is = [](const std::string&, const Json& value) { return json_text(value); };
   std::string text = fmt::format("{} r{}: {}\n", record.request.slug, record.request.repeat, state_name(record.state));
   text += fmt::format(
       "experiment {}, config hash {}{}\n{}\n", record.request.experiment, record.request.config_hash.substr(0, 8),
       result.contains("started_utc") ? ", started " + json_text(result["started_utc"]) : "", record.folder.string());
-  text += section("Configuration that is not the default", changed_settings(record.request.config), as_is);
-  text += section("Chosen", result.value("chosen", Json::object()), as_is);
-  text += section("Metrics", result.value("metrics", Json::object()), metric_text);
-  text += section("Other figures", result.value("extra", Json::object()), as_is);
-  text += section("Hashes", result.value("hashes", Json::object()), as_is);
-  text += section("Environment", record.environment, as_is);
+  for (const Table& table : record_tables(record)) text += "\n" + render_text(table);
   for (const Json& warning : result.value("warnings", Json::array()))
     text += fmt::format("\nwarning: {}\n", json_text(warning));
   for (const char* name : {"error", "reason"}) {

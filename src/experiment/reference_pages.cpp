@@ -49,8 +49,8 @@ A manifest is a YAML file that names the cells of an experiment: `zo2 plan FILE`
 them. All mistakes of a file are reported at once, with line, column and what was probably meant.
 
 Later settings win: `extends`, this file, `--variant`, `matrix` and `zip`, then `-S key=value`, which also replaces an axis
-over that key. Cells are the product of the axes: the zip first, then those of the matrix in the order written, the last
-one fastest. Equal cells are kept once.
+over that key; `-S vars.name=value` gives a variable another value. Cells are the product of the axes: the zip first, then
+those of the matrix in the order written, the last one fastest. Equal cells are kept once.
 
 ## Keys of the file
 

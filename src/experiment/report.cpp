@@ -62,6 +62,7 @@ Report build_report(const std::filesystem::path& dir, const std::vector<Referenc
   report.records = std::move(folder.records);
   report.older_records = folder.older_records;
   report.not_run = std::move(folder.not_run);
+  report.run_arguments = std::move(folder.run_arguments);
   report.expectations = check_expectations(report.records, folder.expectations);
   report.measured = measured_cells(report.records);
   report.equality = check_equality(report.records);

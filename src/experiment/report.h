@@ -34,8 +34,9 @@ struct SpeedRatio {
 struct Report {
   std::string name;
   std::vector<Record> records;
-  size_t older_records = 0;  // this and the next: see RecordFolder
+  size_t older_records = 0;  // this and the next two: see RecordFolder
   std::vector<std::string> not_run;
+  std::vector<std::string> run_arguments;
   std::vector<MeasuredCell> measured;
   std::vector<EqualityVerdict> equality;
   std::vector<SpeedRatio> ratios;

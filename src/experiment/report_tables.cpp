@@ -59,6 +59,13 @@ std::string loss_text(const Record& record) {
   return first && last ? fmt::format("{:.5f} -> {:.5f}", *first, *last) : "-";
 }
 
+// "85.7 +- 1.2": percent, with the standard error.
+std::string accuracy_text(const Record& record) {
+  const auto accuracy = counting(record, "test_accuracy");
+  const auto error = counting(record, "test_accuracy_error");
+  return accuracy && error ? fmt::format("{:.1f} +- {:.1f}", 100 * *accuracy, 100 * *error) : "-";
+}
+
 std::string roofline_text(const Record& record) {
   const auto efficiency = counting(record, "roofline_efficiency");
   return efficiency && text_of(record, "method.name") == "zo2" ? fmt::format("{:.3f}", *efficiency) : "-";
@@ -82,11 +89,12 @@ void note_what_happened(const Record& record, Table& table) {
 
 Table measured_table(const Report& report) {
   const std::string system = report.records[0].system();
-  Table table{.title = system.empty() ? "Measured" : fmt::format("Imported from {}, not measured here", system),
-              .columns = {"cell", "model", "method", "dtype", "batch x seq", "state", "tok/s", "of", "p50 ms",
-                          "arena MiB", "plan", "NVML MiB", "roofline", "host MiB", "loss first -> last"},
-              .rows = {},
-              .notes = {}};
+  Table table{
+      .title = system.empty() ? "Measured" : fmt::format("Imported from {}, not measured here", system),
+      .columns = {"cell", "model", "method", "dtype", "batch x seq", "state", "tok/s", "of", "p50 ms", "arena MiB",
+                  "plan", "NVML MiB", "roofline", "host MiB", "loss first -> last", "test accuracy %"},
+      .rows = {},
+      .notes = {}};
   std::set<std::vector<std::string>> shapes;
   bool any_aliased = false;
   for (const MeasuredCell& cell : report.measured) {
@@ -101,7 +109,7 @@ Table measured_table(const Report& report) {
                {std::string(state_name(record.state)), number(cell.median_tokens_per_s), spread_text(cell.tokens_per_s),
                 number(counting(record, "step_ms_p50")), mib(record.metric("arena_bytes")), plan_text(record),
                 mib(counting(record, "nvml_step_peak_bytes")), roofline_text(record),
-                mib(counting(record, "host_rss_peak_bytes")), loss_text(record)});
+                mib(counting(record, "host_rss_peak_bytes")), loss_text(record), accuracy_text(record)});
     table.rows.push_back(std::move(row));
     note_what_happened(record, table);
   }
@@ -113,7 +121,7 @@ Table measured_table(const Report& report) {
   if (!report.not_run.empty()) {
     table.notes.push_back(fmt::format("no record yet of {}", fmt::join(report.not_run, ", ")));
   }
-  drop_empty_columns(table, {"of", "NVML MiB", "roofline"});
+  drop_empty_columns(table, {"of", "tok/s", "p50 ms", "NVML MiB", "roofline", "test accuracy %"});
   if (shapes.size() == table.rows.size() && !any_aliased) {  // these four tell the rows apart: no need for slugs
     erase_column(table, 0);
   } else {  // a slug begins with model and method

@@ -34,6 +34,18 @@ std::string markdown_line(const std::vector<std::string>& cells) {
   return line + "\n";
 }
 
+// The class of a cell that is one lower-case or upper-case word: what a style sheet may colour.
+std::string html_class(const std::string& cell, bool right) {
+  std::string name = right ? "number" : "";
+  const bool word = !cell.empty() && std::ranges::all_of(cell, [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-';
+  });
+  if (word && !right) {
+    for (const char c : cell) name += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  }
+  return name.empty() ? "" : fmt::format(" class=\"{}\"", name);
+}
+
 std::string csv_line(const std::vector<std::string>& cells) {
   std::vector<std::string> fields;
   for (const std::string& cell : cells) {
@@ -90,6 +102,48 @@ std::string render_markdown(const Table& table) {
   if (!table.notes.empty()) text += "\n";
   for (const std::string& note : table.notes) text += fmt::format("- {}\n", replaced(note, "*", "\\*"));
   return text;
+}
+
+std::string html_escaped(std::string_view text) {
+  std::string escaped;
+  for (const char c : text) {
+    switch (c) {
+      case '&': escaped += "&amp;"; break;
+      case '<': escaped += "&lt;"; break;
+      case '>': escaped += "&gt;"; break;
+      case '"': escaped += "&quot;"; break;
+      case '\'': escaped += "&#39;"; break;
+      default: escaped += c;
+    }
+  }
+  return escaped;
+}
+
+std::string render_html(const Table& table) {
+  std::string html = fmt::format("<figure>\n<table>\n<caption>{}</caption>\n", html_escaped(table.title));
+  const std::vector<bool> right = right_aligned(table);
+  const auto line = [&](const char* tag, const std::vector<std::string>& cells) {
+    html += "<tr>";
+    for (size_t c = 0; c < cells.size(); ++c) {
+      html += fmt::format("<{0}{1}>{2}</{0}>", tag, html_class(tag[1] == 'h' ? "" : cells[c], right[c]),
+                          html_escaped(cells[c]));
+    }
+    html += "</tr>\n";
+  };
+  if (!table.rows.empty()) {
+    html += "<thead>";
+    line("th", table.columns);
+    html += "</thead>\n<tbody>\n";
+    for (const auto& row : table.rows) line("td", row);
+    html += "</tbody>\n";
+  }
+  html += "</table>\n";
+  if (!table.notes.empty()) {
+    html += "<ul>\n";
+    for (const std::string& note : table.notes) html += fmt::format("<li>{}</li>\n", html_escaped(note));
+    html += "</ul>\n";
+  }
+  return html + "</figure>\n";
 }
 
 std::string render_csv(const Table& table) {

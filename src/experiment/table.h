@@ -1,4 +1,4 @@
-// A table of text: the one form that every printed report goes through, for a terminal, Markdown and CSV.
+// A table of text: the one form that every printed report goes through, for a terminal, Markdown, HTML and CSV.
 #pragma once
 
 #include <initializer_list>
@@ -20,6 +20,12 @@ std::string render_text(const Table& table);
 
 // The title as a heading, a pipe table as GitHub renders it, and the notes as a list.
 std::string render_markdown(const Table& table);
+
+// Five characters as HTML has them, for text and for quoted attributes.
+std::string html_escaped(std::string_view text);
+// A <table> with the title as its caption, and the notes as a list after it. What a verdict or a state says is the
+// class of its cell: "PASS" is class="pass", "out of memory" none.
+std::string render_html(const Table& table);
 
 // RFC 4180: the columns' names, then the rows. Title and notes are left out, and an empty cell stands for "-".
 std::string render_csv(const Table& table);

@@ -1,12 +1,15 @@
 """zo2 run and zo2 report on the quick experiment's small variant."""
 
+import base64
 import csv
+import html.parser
 import json
 import os
 import pathlib
 import shutil
 import signal
 import subprocess
+import sys
 import time
 
 import pytest
@@ -62,6 +65,44 @@ def test_the_report_has_other_formats(zo2, finished):
     blocks = zo2("report", out, "--format", "csv").stdout.split("\n\n")
     assert len(blocks) > 3 and all(block.startswith("# ") for block in blocks)
     assert "no table 'nothing'" in zo2("report", out, "--table", "nothing", code=2).stderr
+
+
+class Outline(html.parser.HTMLParser):
+    """Whether every element that is opened is closed, in order, and what the page refers to."""
+
+    EMPTY = {"meta", "img"}
+
+    def __init__(self, page):
+        super().__init__()
+        self.open, self.ids, self.references = [], set(), []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        self.ids.add(attributes.get("id"))
+        self.references += [attributes[name] for name in ("href", "src") if name in attributes]
+        if tag not in self.EMPTY:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_the_page_is_whole_and_stands_alone(zo2, finished):
+    out, _ = finished
+    subprocess.run([sys.executable, "-m", "plots", out, "--only", "memory_table"], check=True, cwd=ROOT)
+    page = zo2("report", out, "--html").stdout
+    assert page == zo2("report", out, "--format", "html").stdout
+    outline = Outline(page)
+    assert outline.open == []
+    figures = [reference for reference in outline.references if reference.startswith("data:")]
+    assert base64.b64decode(figures[0].split(",")[1]) == (out / "plots" / "memory_table.png").read_bytes()
+    assert len(figures) == 1 and all(r[0] == "#" and r[1:] in outline.ids for r in outline.references if r not in figures)
+    assert f"zo2 run experiments/quick.yaml {' '.join(FAST)} --out DIR" in page
+    for part in ("opt-125m-zo2 r0: ok", "Expectations", "cpu_model", '<td class="pass">PASS</td>'):
+        assert part in page
+    shutil.rmtree(out / "plots")
+    assert "python -m plots" in zo2("report", out, "--html").stderr
 
 
 def test_check_prints_verdicts_and_fails_when_one_does(zo2, finished, tmp_path):

@@ -127,6 +127,14 @@ variants:
   EXPECT_EQ(config_at(longer.cells[0].config, "data.seq"), 128);
   EXPECT_EQ(config_at(longer.cells[0].config, "train.steps"), 3000);
 
+  const Experiment asked = load_experiment(path, {.variant = "long", .overrides = {"vars.seq=32", "vars.size=350m"}});
+  EXPECT_EQ(asked.manifest.name, "at 32 tokens of 350m");
+  EXPECT_EQ(config_at(asked.cells[0].config, "model.name"), "opt-350m");
+  EXPECT_EQ(run_arguments_from_json(to_json(asked)),
+            (std::vector<std::string>{"m.yaml", "--variant", "long", "-S", "vars.seq=32", "-S", "vars.size=350m"}));
+  EXPECT_EQ(problems_of(path, {.variant = "", .overrides = {"vars.sise=350m"}}),
+            "-S vars.sise=350m: the manifest has no variable 'sise'");
+
   EXPECT_EQ(problems_of(scratch.path() / "parent.yaml")
                 .find((scratch.path() / "parent.yaml").string() + ":7:63: unknown variable 'zeros': known are bound"),
             0u)

@@ -13,7 +13,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from plots import __main__ as program  # noqa: E402
-from plots import ablation, bars, forecast, intervals, loss, memory_table, overlap, series, style  # noqa: E402
+from plots import ablation, accuracy, bars, forecast, intervals, loss, memory_table, overlap, series, style  # noqa: E402
 from plots import text, throughput, waterfall  # noqa: E402
 from plots.records import NothingToDraw, Results, read_figures, read_hardware, read_records  # noqa: E402
 
@@ -24,6 +24,8 @@ DEFAULTS = {"model.name": "opt-125m", "model.path": None, "model.tie_embeddings"
             "engine.slots": 4, "engine.head": "chunked", "engine.gpu_memory": "smallest", "engine.host": "registered",
             "engine.host_weights": "exact", "engine.trace": 0, "engine.project": False, "engine.device": "auto",
             "engine.hardware": "h100-pcie5"}
+TESTED = {"test_accuracy": 0.85, "test_accuracy_error": 0.012, "test_examples": 872, "selected_step": 10}
+TASK = {"model.path": "models/tiny", "model.name": None, "data.path": "sst2", "data.seed": 42, "method.lr": 1e-5}
 
 
 def add(folder, config=None, *, state="ok", repeats=1, metrics=(), device="cpu", gpu=None, samples=(), **members):
@@ -90,6 +92,7 @@ def sweep(tmp_path):
                 "args": {"step": number}} for number in range(2) for tid, name, at, length in spans]
     with gzip.open(path / "trace.json.gz", "wt") as stream:
         json.dump({"traceEvents": events}, stream)
+    add(tmp_path, TASK, metrics=TESTED, samples=[{"kind": "eval", "step": 10, "loss": 0.4}])
     return tmp_path
 
 
@@ -99,7 +102,7 @@ def test_every_figure_is_written_as_png_and_pdf_with_its_fonts(sweep, capsys):
     assert printed.err == ""
     written = {pathlib.Path(line).name for line in printed.out.splitlines()}
     for name in ("memory_table", "throughput", "waterfall", "ablation_slots", "ablation_method", "overlap", "loss",
-                 "forecast"):
+                 "forecast", "accuracy"):
         assert {f"{name}.png", f"{name}.pdf"} <= written
         assert (sweep / "plots" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         pdf = (sweep / "plots" / f"{name}.pdf").read_bytes()
@@ -362,3 +365,26 @@ def test_device_memory_is_nvmls_where_all_cells_have_it(tmp_path):
 def test_sizes_and_rates_are_written_with_three_digits():
     assert [text.size(mib * MIB) for mib in (28.31, 865, 1333, 18040)] == ["28.3 MiB", "865 MiB", "1.30 GiB", "17.6 GiB"]
     assert [text.rate(rate) for rate in (39646.2, 305, 17.72)] == ["39,646", "305", "17.7"]
+
+
+def test_accuracy_has_a_row_for_each_setting_with_a_mark_for_each_seed(tmp_path):
+    losses = [{"kind": "eval", "step": 10, "loss": 0.4}, {"kind": "eval", "step": 20, "loss": 0.5}]
+    add(tmp_path, TASK, metrics=TESTED, samples=losses)
+    add(tmp_path, TASK | {"data.seed": 43}, metrics=TESTED, repeats=2)
+    add(tmp_path, TASK | {"method.lr": 1e-6}, metrics=TESTED)
+    add(tmp_path, TASK | {"data.path": "rte"}, metrics=TESTED)  # another task is not in the same figure
+    add(tmp_path, TASK | {"method.lr": 1e-4}, state="interrupted", metrics=TESTED)
+    add(tmp_path, TASK | {"method.lr": 1e-3})  # not tested
+    results = results_of(tmp_path)
+    assert {name: len(records) for name, records in accuracy.rows(results).items()} == {"lr 1e-05": 3, "lr 1e-06": 1}
+    left, right = accuracy.draw(results)["accuracy"].axes
+    assert [label.get_text() for label in left.get_yticklabels()] == ["lr 1e-05", "lr 1e-06"]
+    assert left.get_xlabel().endswith("n = 872)")
+    curve, kept = right.lines[0], right.lines[1]
+    assert list(curve.get_ydata()) == [0.4, 0.5] and list(kept.get_xdata()) == [10]
+
+
+def test_accuracy_needs_a_tested_record(tmp_path):
+    add(tmp_path, TASK)
+    with pytest.raises(NothingToDraw, match="test_accuracy"):
+        accuracy.draw(results_of(tmp_path))
