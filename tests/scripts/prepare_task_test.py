@@ -8,6 +8,7 @@ import pytest
 
 pytest.importorskip("tokenizers")
 import prepare_task  # noqa: E402
+from folders import InputError  # noqa: E402
 from task_data import encoding, readers, sampling, template  # noqa: E402
 from task_data.token_file import read_token_file  # noqa: E402
 
@@ -305,3 +306,15 @@ def test_an_existing_folder_is_not_touched(shared, data, tmp_path, capsys):
                               "--out", str(tmp_path)]) == 2
     assert "exists" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+@pytest.mark.parametrize("spoil, said", [
+    (lambda content: b"ZO3TOKEN" + content[8:], "is no token file"),
+    (lambda content: content[:40], "is no token file"),
+    (lambda content: content[:8] + b"\2" + content[9:], "has version 2"),
+    (lambda content: content[:-4], "its header asks for")])
+def test_a_spoiled_token_file_is_refused(prepare, data, tmp_path, spoil, said):
+    out, _, _ = prepare("SST2", data("SST2"), "--train", 0, "--dev", 0, "--eval", 3)
+    (tmp_path / "spoiled").write_bytes(spoil((out / "eval.tokens").read_bytes()))
+    with pytest.raises(InputError, match=said):
+        read_token_file(tmp_path / "spoiled")
