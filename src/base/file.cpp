@@ -85,15 +85,31 @@ void make_folder(const std::filesystem::path& folder) {
   ZO2_CHECK(!error, IoError, "cannot make the folder {}: {}", folder.string(), error.message());
 }
 
-void rename_durably(const std::filesystem::path& from, const std::filesystem::path& to) {
-  ZO2_CHECK(::rename(from.c_str(), to.c_str()) == 0, IoError, "cannot rename {} to {}: {}", from.string(), to.string(),
-            std::strerror(errno));
-  const std::filesystem::path folder = to.has_parent_path() ? to.parent_path() : ".";
+namespace {
+
+void sync_folder_of(const std::filesystem::path& path) {
+  const std::filesystem::path folder = path.has_parent_path() ? path.parent_path() : ".";
   const int descriptor = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (descriptor >= 0) {
     ::fsync(descriptor);
     ::close(descriptor);
   }
+}
+
+}  // namespace
+
+void rename_durably(const std::filesystem::path& from, const std::filesystem::path& to) {
+  ZO2_CHECK(::rename(from.c_str(), to.c_str()) == 0, IoError, "cannot rename {} to {}: {}", from.string(), to.string(),
+            std::strerror(errno));
+  sync_folder_of(to);
+}
+
+bool rename_to_new_durably(const std::filesystem::path& from, const std::filesystem::path& to) {
+  const int reason = ::link(from.c_str(), to.c_str()) == 0 ? 0 : errno;
+  ::unlink(from.c_str());
+  ZO2_CHECK(reason == 0 || reason == EEXIST, IoError, "cannot create {}: {}", to.string(), std::strerror(reason));
+  sync_folder_of(to);
+  return reason == 0;
 }
 
 }  // namespace zo2

@@ -42,5 +42,8 @@ void make_folder(const std::filesystem::path& folder);
 
 // Renames and syncs the folder, so that the new name survives a power cut.
 void rename_durably(const std::filesystem::path& from, const std::filesystem::path& to);
+// The same when nothing has the name `to`. Else `from` is removed and the answer is false: of several processes that do
+// this at once, one succeeds.
+bool rename_to_new_durably(const std::filesystem::path& from, const std::filesystem::path& to);
 
 }  // namespace zo2

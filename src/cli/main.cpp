@@ -2,10 +2,16 @@
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 
+#include <cstdlib>
+
 #include "base/error.h"
 #include "cli/commands.h"
 
 int main(int argc, char** argv) {
+  // Before the first call of CUDA, for this process and its children. Devices in NVML's order, so that both mean the
+  // same one; kernels loaded when they are used, since each takes device memory.
+  ::setenv("CUDA_DEVICE_ORDER", "PCI_BUS_ID", /*overwrite=*/0);
+  ::setenv("CUDA_MODULE_LOADING", "LAZY", /*overwrite=*/0);
   spdlog::set_default_logger(spdlog::stderr_color_mt("zo2"));
   spdlog::set_pattern("%^%l%$: %v");
   CLI::App app{

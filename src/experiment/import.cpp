@@ -44,7 +44,7 @@ class LineReader {
     Json json;
     try {
       json = Json::parse(text);
-    } catch (const Json::parse_error& error) {
+    } catch (const Json::exception& error) {
       add(error.what());
       return result;
     }

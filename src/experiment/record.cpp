@@ -142,7 +142,7 @@ std::vector<Json> read_sample_lines(const fs::path& folder) {
     try {
       lines.push_back(Json::parse(text.begin() + static_cast<std::ptrdiff_t>(start),
                                   text.begin() + static_cast<std::ptrdiff_t>(end)));
-    } catch (const Json::parse_error& error) {
+    } catch (const Json::exception& error) {
       throw UsageError(fmt::format("{}:{}: {}", path.string(), lines.size() + 1, error.what()));
     }
   }

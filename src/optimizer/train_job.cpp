@@ -53,6 +53,10 @@ class Job {
     prepare();
     const int64_t first = folder_ ? folder_->next_step() : 0;
     report_.first_step = first;
+    ZO2_CHECK(first <= end_, UsageError,
+              "the run has {} steps already, more than the {} asked for: ask for as many, or take the weights of an "
+              "earlier step with `zo2 export --step`",
+              first, end_);
     if (folder_) entries_ = folder_->entries();
     executor_->start(first, entries_);
     observer_.on_start(first);
@@ -87,12 +91,17 @@ class Job {
     ZO2_CHECK(!job_.folder || job_.host_weights == HostWeightsKind::exact, UsageError,
               "aliased host weights hold no state to resume from: leave the folder out, or set engine.host_weights: "
               "exact");
+    ZO2_CHECK(
+        !job_.select_best || job_.host_weights == HostWeightsKind::exact, UsageError,
+        "the losses of aliased host weights mean nothing, so there are no best weights: set train.select: last, or "
+        "engine.host_weights: exact");
     // On CUDA a bound is on all device memory, so the arena's share of it is found out first.
     const bool bounded = job_.gpu_memory_bytes > 0 && job_.method == MethodKind::zo2;
     const int64_t idle_bytes = bounded && job_.device == Device::cuda ? device_memory_in_use().value_or(0) : 0;
     const AttentionWorkspace workspace = measured_attention(job_.device, settings.dtype, job_.executor.threads);
     plan_ = make_plan(job_.config, settings, workspace);
     weights_.emplace(plan_.table, settings.dtype, job_.host_weights);
+    if (job_.select_best) best_weights_.emplace(plan_.table, settings.dtype);
     // Filling touches shared memory in one of its mappings only.
     if (job_.host_weights == HostWeightsKind::aliased) weights_->touch(hardware_threads());
     job_.fill(*weights_);
@@ -153,9 +162,9 @@ class Job {
     best_ = {step, loss};
     if (folder_) folder_->write_best(best_);
     executor_->sync_host();
-    if (!best_weights_) best_weights_.emplace(plan_.table, plan_.settings.dtype);
     copy_weights(*weights_, *best_weights_);
     fold(*best_weights_, step);
+    best_weights_step_ = step;
   }
 
   void fold(HostWeights& weights, int64_t step) {
@@ -169,7 +178,7 @@ class Job {
     report_.selected_weights = report_.final_weights;
     if (!job_.select_best || best_.step == 0) return;
     report_.selected_step = best_.step;
-    if (best_weights_) {
+    if (best_weights_step_ == best_.step) {
       copy_weights(*best_weights_, *weights_);
     } else {  // evaluated before this start: made again from the log
       job_.fill(*weights_);
@@ -208,7 +217,8 @@ class Job {
   std::optional<RunFolder> folder_;
   std::unique_ptr<Executor> executor_;
   BestEvaluation best_;
-  std::optional<HostWeights> best_weights_;  // w_t of best_.step, when this start has seen it
+  std::optional<HostWeights> best_weights_;  // w_t of best_weights_step_, with select_best
+  int64_t best_weights_step_ = 0;            // 0: this start has seen no best one
   std::vector<LogEntry> entries_;            // all of the run, so that any pending ones are there
   TrainReport report_;
 };

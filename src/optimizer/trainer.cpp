@@ -33,8 +33,8 @@ int64_t Trainer::run(int64_t first, int64_t last, const OnStep& on_step) {
     StepResult result = executor_.next_result();
     result.tokens = tokens_.front();
     tokens_.pop_front();
-    const bool finite = std::none_of(result.entries.begin(), result.entries.end(),
-                                     [](const LogEntry& entry) { return (entry.flags & kLogNonFinite) != 0; });
+    const bool finite = std::any_of(result.entries.begin(), result.entries.end(),
+                                    [](const LogEntry& entry) { return (entry.flags & kLogNonFinite) == 0; });
     non_finite_ = finite ? 0 : non_finite_ + 1;
     on_step(result);
     ZO2_CHECK(

@@ -40,8 +40,8 @@ class Trainer {
       : executor_(executor), data_(data), settings_(settings) {}
 
   // Runs steps [first, last) to their end and calls on_step for each, in order. Throws DivergedError after ten steps
-  // in a row without a finite projected gradient (the entries of those steps change nothing). Returns the step after
-  // the last one, which is less than `last` when stop_before ended the run.
+  // in a row without a finite projected gradient in any pair (an entry without one changes nothing). Returns the step
+  // after the last one, which is less than `last` when stop_before ended the run.
   int64_t run(int64_t first, int64_t last, const OnStep& on_step);
 
  private:

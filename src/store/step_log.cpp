@@ -101,11 +101,10 @@ StepLog read_step_log(const fs::path& path) { return parse(read_whole(File::open
 StepLogWriter::StepLogWriter(File file, const StepLogHeader& header) : file_(std::move(file)), pairs_(header.pairs) {}
 
 StepLogWriter StepLogWriter::create(const fs::path& path, const StepLogHeader& header) {
-  std::error_code ignored;
-  ZO2_CHECK(!fs::exists(path, ignored), UsageError, "{} exists: resume that run, or choose another folder",
+  const fs::path own = fmt::format("{}.{}", path.string(), ::getpid());
+  write_file_atomically(own, encode_log_header(header));
+  ZO2_CHECK(rename_to_new_durably(own, path), UsageError, "{} exists: resume that run, or choose another folder",
             path.string());
-  const std::string text = encode_log_header(header);
-  write_file_atomically(path, text);
   return open(path, header);
 }
 

@@ -92,8 +92,9 @@ std::vector<int32_t> integers(const Json& object, const char* key, const std::st
   ZO2_CHECK(found != object.end() && found->is_array(), UsageError, "{}: '{}' must be a list of integers", where, key);
   std::vector<int32_t> values;
   for (const Json& value : *found) {
-    ZO2_CHECK(value.is_number_integer() && value.get<int64_t>() >= INT32_MIN && value.get<int64_t>() <= INT32_MAX,
-              UsageError, "{}: '{}' holds {}, which is no token id", where, key, value.dump());
+    const bool fits = value.is_number_unsigned() ? value.get<uint64_t>() <= INT32_MAX
+                                                 : value.is_number_integer() && value.get<int64_t>() >= INT32_MIN;
+    ZO2_CHECK(fits, UsageError, "{}: '{}' holds {}, which is no token id", where, key, value.dump());
     values.push_back(value.get<int32_t>());
   }
   return values;
@@ -113,7 +114,7 @@ std::vector<Sequence> read_sequences(const std::filesystem::path& path) {
     Json object;
     try {
       object = Json::parse(line);
-    } catch (const Json::parse_error& error) {
+    } catch (const Json::exception& error) {  // a number such as 1e999 is no parse_error
       throw UsageError(fmt::format("{}: not valid JSON: {}", where, error.what()));
     }
     ZO2_CHECK(object.is_object(), UsageError, "{}: expected an object with input_ids", where);

@@ -142,16 +142,19 @@ TEST(Device, EveryWayToReachHostMemoryGivesTheSameBits) {
   if (test_device() == Device::cpu) GTEST_SKIP() << "skipped: set ZO2_TEST_DEVICE=cuda";
   for (bool tied : {true, false}) {
     for (int64_t writeback_every : {1, 4}) {
-      const auto make = [&](HostMemory host) {
-        TrainJob job = tiny_job(tiny_model(tied), DType::bf16, 30);
-        job.plan.writeback_every = writeback_every;
-        job.plan.tile_bytes = 4096;
-        job.executor.host = host;
-        return run(std::move(job));
-      };
-      const Trace registered = make(HostMemory::registered);
-      testing::expect_equal(registered, make(HostMemory::staged));
-      testing::expect_equal(registered, make(HostMemory::pageable));
+      for (int quarters : {0, 1, 2, 3}) {  // of the tiles are resident, those of the tables too
+        const auto make = [&](HostMemory host) {
+          TrainJob job = tiny_job(tiny_model(tied), DType::bf16, 30);
+          job.plan.writeback_every = writeback_every;
+          job.plan.tile_bytes = 4096;
+          job.executor.host = host;
+          job.plan.budget.bytes = testing::budget_with_resident(job, quarters);
+          return run(std::move(job));
+        };
+        const Trace registered = make(HostMemory::registered);
+        testing::expect_equal(registered, make(HostMemory::staged));
+        testing::expect_equal(registered, make(HostMemory::pageable));
+      }
     }
   }
 }

@@ -30,19 +30,6 @@ TrainJob job_of(const Numerics& numerics, int64_t steps = 30) {
   return job;
 }
 
-// An arena with room for about half of the tiles.
-int64_t half_budget(const TrainJob& job) {
-  PlanSettings settings = job.plan;
-  settings.batch = job.data->batch_size();
-  settings.seq = job.data->longest();
-  settings.evaluation = false;
-  const auto workspace = measured_attention(job.device, settings.dtype, job.executor.threads);
-  const Plan smallest = make_plan(job.config, settings, workspace);
-  settings.budget.bytes = ArenaBudget::kAll;
-  const Plan all = make_plan(job.config, settings, workspace);
-  return smallest.layout.arena_bytes + all.layout.resident_bytes / 2;
-}
-
 class Equality : public ::testing::TestWithParam<std::tuple<DType, bool>> {};
 
 TEST_P(Equality, ResidentAndOffloadedRunsAreEqualToTheBit) {
@@ -53,7 +40,7 @@ TEST_P(Equality, ResidentAndOffloadedRunsAreEqualToTheBit) {
         const Numerics numerics{dtype, tile_bytes, writeback_every, rounding, tied};
         TrainJob resident_job = job_of(numerics);
         resident_job.method = MethodKind::resident;
-        const int64_t half = half_budget(resident_job);
+        const int64_t half = testing::budget_with_resident(resident_job, 2);
         const Trace resident = run(std::move(resident_job));
         for (int slots : {2, 4}) {
           for (bool overlap : {true, false}) {
@@ -162,7 +149,7 @@ TEST(Equality, EverySchemeIsEqualResidentAndOffloaded) {
           const Trace resident = run(std::move(job));
           for (int pieces : {0, 2}) {  // the smallest arena, and one with room for half
             TrainJob offloaded_job = job_with(scheme, dtype, tied, writeback_every);
-            if (pieces > 0) offloaded_job.plan.budget.bytes = half_budget(offloaded_job);
+            if (pieces > 0) offloaded_job.plan.budget.bytes = testing::budget_with_resident(offloaded_job, 2);
             offloaded_job.plan.overlap = pieces == 0;
             const Trace offloaded = run(std::move(offloaded_job));
             expect_equal(resident, offloaded);

@@ -1,5 +1,6 @@
 // A run that stopped and went on has the bits of one that never stopped.
 #include "base/error.h"
+#include "base/file.h"
 #include "optimizer/testing.h"
 
 namespace zo2 {
@@ -50,6 +51,19 @@ TEST(Resume, StoppedAndResumedEqualsUninterrupted) {
   }
 }
 
+TEST(Resume, FewerStepsThanTheLogHasAreRefusedAndChangeNothing) {
+  const TempFolder scratch;
+  run(durable_job(scratch, 8, DType::bf16, Rounding::nearest, 1, 0));
+  const std::string log = read_file(scratch.path() / "run" / "step.log");
+  try {
+    run(durable_job(scratch, 5, DType::bf16, Rounding::nearest, 1, 0));
+    FAIL() << "a run ended before its own log";
+  } catch (const UsageError& error) {
+    EXPECT_NE(std::string(error.what()).find("8 steps already, more than the 5"), std::string::npos) << error.what();
+  }
+  EXPECT_EQ(read_file(scratch.path() / "run" / "step.log"), log);
+}
+
 TEST(Resume, AnotherConfigurationIsRefusedByName) {
   const TempFolder scratch;
   run(durable_job(scratch, 3, DType::f32, Rounding::nearest, 1, 0));
@@ -83,6 +97,15 @@ TEST(Resume, AliasedHostWeightsHoldNothingToResumeFrom) {
   job.host_weights = HostWeightsKind::aliased;
   EXPECT_THROW(run(std::move(job)), UsageError);
   EXPECT_TRUE(scratch.list().empty());
+}
+
+TEST(TrainJob, AliasedHostWeightsHaveNoBestOnes) {
+  TrainJob job = tiny_job(tiny_model(), DType::f32, 4);
+  job.host_weights = HostWeightsKind::aliased;
+  job.evaluation = evaluation_of({Sequence{{1, 2, 3}, {1, 2, 3}}});
+  job.eval_every = 2;
+  job.select_best = true;
+  EXPECT_THROW(run(std::move(job)), UsageError);
 }
 
 TEST(TrainJob, MakesTheHostWeightsThatItAsksFor) {

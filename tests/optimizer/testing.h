@@ -51,6 +51,19 @@ inline TrainJob tiny_job(const ModelConfig& config, DType dtype, int64_t steps) 
   return job;
 }
 
+// The arena that holds so many quarters of the tiles.
+inline int64_t budget_with_resident(const TrainJob& job, int quarters) {
+  PlanSettings settings = job.plan;
+  settings.batch = job.data->batch_size();
+  settings.seq = job.data->longest();
+  settings.evaluation = false;
+  const auto workspace = measured_attention(job.device, settings.dtype, job.executor.threads);
+  const Plan smallest = make_plan(job.config, settings, workspace);
+  settings.budget.bytes = ArenaBudget::kAll;
+  const Plan all = make_plan(job.config, settings, workspace);
+  return smallest.layout.arena_bytes + all.layout.resident_bytes * quarters / 4;
+}
+
 // What a run left: losses and gradients of every step, and the hash of the final w_t.
 struct Trace {
   std::vector<LogEntry> entries;

@@ -46,9 +46,9 @@ class HostLink {
   HostWeights& weights_;
   HostMemory mode_;
   std::vector<HostRegistration> registered_;
-  DeviceBuffer page_tables_;  // what those of aliased weights would take
+  DeviceBuffer page_tables_;       // what those of aliased weights would take
+  std::unique_ptr<Staging> down_;  // before up_, whose jobs may wait for its downloads until they end
   std::unique_ptr<Staging> up_;
-  std::unique_ptr<Staging> down_;
   std::vector<uint32_t> landed_;  // per tile: jobs of down_ after which its newest download is in host memory
   int64_t pinned_bytes_ = 0;
   double pin_seconds_ = 0;

@@ -73,7 +73,7 @@ void Operations::describe_weights() {
     const Tile& held = program.tiles[tile];
     const bool resident = plan_.layout.resident(static_cast<int>(tile));
     Table& table = tables_[held.weight];
-    table.last_tile = static_cast<int>(tile);
+    if (!resident) table.last_tile = static_cast<int>(tile);
     if (table.tiles.empty()) table.rows_per_tile = held.rows;
     const std::byte* mapped = link_.mapped(held.weight);
     table.tiles.push_back(resident            ? arena_.data() + plan_.layout.resident_offset[tile]

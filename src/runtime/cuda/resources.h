@@ -80,12 +80,16 @@ class DeviceBuffer {
   int64_t size_ = 0;
 };
 
-// A copy of the values on the device.
+void synchronize_device();
+
+// A copy of the values on the device, there when this returns: a copy from pageable memory may still be under way after
+// cudaMemcpy, and streams of ours do not wait for the default one. Not for use within a step.
 template <typename T>
 DeviceBuffer to_device(const std::vector<T>& values, std::string_view purpose) {
   const size_t bytes = values.size() * sizeof(T);
   DeviceBuffer buffer(static_cast<int64_t>(std::max<size_t>(bytes, 1)), purpose);
   ZO2_CUDA_CHECK(cudaMemcpy(buffer.data(), static_cast<const void*>(values.data()), bytes, cudaMemcpyHostToDevice));
+  synchronize_device();
   return buffer;
 }
 
@@ -129,7 +133,5 @@ class HostRegistration {
  private:
   std::byte* data_ = nullptr;
 };
-
-void synchronize_device();
 
 }  // namespace zo2::cuda

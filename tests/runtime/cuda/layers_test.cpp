@@ -248,5 +248,28 @@ TEST_F(CudaLayers, AttentionStaysInItsRegionAndAgreesWithTheCpu) {
   }
 }
 
+// A region measured at the planned shape serves every smaller one: last batches, and sequences scored one by one.
+TEST_F(CudaLayers, AttentionOfSmallerShapesStaysInTheRegion) {
+  constexpr int64_t kHeads = 32;
+  constexpr int64_t kHeadDim = 128;
+  for (DType dtype : kAllDTypes) {
+    for (const auto& [batch, seq] : {std::array<int64_t, 2>{1, 352}, {1, 2048}, {2, 600}, {8, 64}}) {
+      const int64_t bytes = batch * seq * kHeads * kHeadDim * dtype_bytes(dtype);
+      const int64_t region_bytes = bytes + cuda::measure_attention_workspace(dtype, batch, seq, kHeads, kHeadDim);
+      const OnDevice input(static_cast<size_t>(bytes));
+      const OnDevice region(static_cast<size_t>(region_bytes));
+      cuda::Stream stream;
+      for (int64_t smaller_batch = 1; smaller_batch <= batch; ++smaller_batch) {
+        for (int64_t smaller = 1; smaller <= seq; smaller += smaller < 8 ? 1 : 31) {
+          SCOPED_TRACE(fmt::format("{} planned {}x{}, {}x{}", dtype_name(dtype), batch, seq, smaller_batch, smaller));
+          ASSERT_NO_THROW(cuda::attention(dtype, input.data(), input.data(), input.data(), region.data(), region_bytes,
+                                          smaller_batch, smaller, kHeads, kHeadDim, stream));
+        }
+      }
+      cuda::synchronize_device();
+    }
+  }
+}
+
 }  // namespace
 }  // namespace zo2
