@@ -60,10 +60,11 @@ std::string loss_text(const Record& record) {
 }
 
 // "85.7 +- 1.2": percent, with the standard error.
-std::string accuracy_text(const Record& record) {
-  const auto accuracy = counting(record, "test_accuracy");
-  const auto error = counting(record, "test_accuracy_error");
-  return accuracy && error ? fmt::format("{:.1f} +- {:.1f}", 100 * *accuracy, 100 * *error) : "-";
+// A share and its standard error.
+std::string share_text(const Record& record, const std::string& metric) {
+  const auto share = counting(record, metric);
+  const auto error = counting(record, metric + "_error");
+  return share && error ? fmt::format("{:.1f} +- {:.1f}", 100 * *share, 100 * *error) : "-";
 }
 
 std::string roofline_text(const Record& record) {
@@ -92,7 +93,7 @@ Table measured_table(const Report& report) {
   Table table{
       .title = system.empty() ? "Measured" : fmt::format("Imported from {}, not measured here", system),
       .columns = {"cell", "model", "method", "dtype", "batch x seq", "state", "tok/s", "of", "p50 ms", "arena MiB",
-                  "plan", "NVML MiB", "roofline", "host MiB", "loss first -> last", "test accuracy %"},
+                  "plan", "NVML MiB", "roofline", "host MiB", "loss first -> last", "test accuracy %", "test F1 %"},
       .rows = {},
       .notes = {}};
   std::set<std::vector<std::string>> shapes;
@@ -109,7 +110,8 @@ Table measured_table(const Report& report) {
                {std::string(state_name(record.state)), number(cell.median_tokens_per_s), spread_text(cell.tokens_per_s),
                 number(counting(record, "step_ms_p50")), mib(record.metric("arena_bytes")), plan_text(record),
                 mib(counting(record, "nvml_step_peak_bytes")), roofline_text(record),
-                mib(counting(record, "host_rss_peak_bytes")), loss_text(record), accuracy_text(record)});
+                mib(counting(record, "host_rss_peak_bytes")), loss_text(record), share_text(record, "test_accuracy"),
+                share_text(record, "test_f1")});
     table.rows.push_back(std::move(row));
     note_what_happened(record, table);
   }
@@ -121,7 +123,7 @@ Table measured_table(const Report& report) {
   if (!report.not_run.empty()) {
     table.notes.push_back(fmt::format("no record yet of {}", fmt::join(report.not_run, ", ")));
   }
-  drop_empty_columns(table, {"of", "tok/s", "p50 ms", "NVML MiB", "roofline", "test accuracy %"});
+  drop_empty_columns(table, {"of", "tok/s", "p50 ms", "NVML MiB", "roofline", "test accuracy %", "test F1 %"});
   if (shapes.size() == table.rows.size() && !any_aliased) {  // these four tell the rows apart: no need for slugs
     erase_column(table, 0);
   } else {  // a slug begins with model and method

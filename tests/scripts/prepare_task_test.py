@@ -3,13 +3,14 @@
 import hashlib
 import json
 import pathlib
-import struct
 
 import pytest
 
 pytest.importorskip("tokenizers")
 import prepare_task  # noqa: E402
+from folders import InputError  # noqa: E402
 from task_data import encoding, readers, sampling, template  # noqa: E402
+from task_data.token_file import read_token_file  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SUPERGLUE = {"BoolQ": "BoolQ", "CB": "CB", "Copa": "COPA", "MultiRC": "MultiRC", "RTE": "RTE", "ReCoRD": "ReCoRD",
@@ -57,24 +58,9 @@ def prepare(shared, tmp_path, capsys):
 
 
 def read_tokens(path):
-    """[(sequences as (ids, label_begin, label_end), right)] by the grammar of src/task/token_file.h."""
-    content = path.read_bytes()
-    magic, version, reserved, examples, sequences, rights, tokens = struct.unpack_from("<8sIIQQQQ", content)
-    assert (magic, version, reserved) == (b"ZO2TOKEN", 1, 0)
-    at = 48
-    example_table = list(struct.iter_unpack("<II", content[at:at + 8 * (examples + 1)]))
-    at += 8 * (examples + 1)
-    sequence_table = list(struct.iter_unpack("<QII", content[at:at + 16 * (sequences + 1)]))
-    at += 16 * (sequences + 1)
-    right = struct.unpack_from(f"<{rights}I", content, at)
-    ids = struct.unpack_from(f"<{tokens}i", content, at + 4 * rights)
-    assert at + 4 * (rights + tokens) == len(content)
-    read = []
-    for (first, first_right), (end, end_right) in zip(example_table, example_table[1:]):
-        members = [(list(ids[sequence_table[s][0]:sequence_table[s + 1][0]]), *sequence_table[s][1:])
-                   for s in range(first, end)]
-        read.append((members, list(right[first_right:end_right])))
-    return read
+    """[(sequences as (ids, label_begin, label_end), right)]"""
+    return [([(sequence.ids, sequence.label_begin, sequence.label_end) for sequence in example.sequences], example.right)
+            for example in read_token_file(path)]
 
 
 def texts(path, tokenizer):
@@ -346,3 +332,15 @@ def test_an_existing_folder_is_not_touched(shared, data, tmp_path, capsys):
                               "--out", str(tmp_path)]) == 2
     assert "exists" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+@pytest.mark.parametrize("spoil, said", [
+    (lambda content: b"ZO3TOKEN" + content[8:], "is no token file"),
+    (lambda content: content[:40], "is no token file"),
+    (lambda content: content[:8] + b"\2" + content[9:], "has version 2"),
+    (lambda content: content[:-4], "its header asks for")])
+def test_a_spoiled_token_file_is_refused(prepare, data, tmp_path, spoil, said):
+    out, _, _ = prepare("SST2", data("SST2"), "--train", 0, "--dev", 0, "--eval", 3)
+    (tmp_path / "spoiled").write_bytes(spoil((out / "eval.tokens").read_bytes()))
+    with pytest.raises(InputError, match=said):
+        read_token_file(tmp_path / "spoiled")
