@@ -33,9 +33,9 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--checkpoint", type=pathlib.Path, help="a Hugging Face folder of an OPT, instead of --model")
     parser.add_argument("--untied", action="store_true", help="a head of its own instead of the token table")
     parser.add_argument("--dtype", choices=DTYPES, default="fp16")
-    parser.add_argument("--batch", type=_count, default=1, help="sequences a step")
-    parser.add_argument("--seq", type=_count, default=2048, help="tokens a sequence")
-    parser.add_argument("--steps", type=_count, default=30, help="steps, warm-up included")
+    parser.add_argument("--batch", type=at_least(1), default=1, help="sequences a step")
+    parser.add_argument("--seq", type=at_least(1), default=2048, help="tokens a sequence")
+    parser.add_argument("--steps", type=at_least(1), default=30, help="steps, warm-up included")
     parser.add_argument("--warmup", type=int, default=15, help="steps before the timed window")
     parser.add_argument("--lr", type=float, default=1e-6)
     parser.add_argument("--weight-decay", type=float, default=0.0)
@@ -54,11 +54,15 @@ def parse(parser: argparse.ArgumentParser, arguments: list[str] | None) -> argpa
     return options
 
 
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected a count of at least 1, found {text}")
-    return value
+def at_least(least: int):
+    """Reads a count of at least that, for argparse."""
+    def count(text: str) -> int:
+        value = int(text)
+        if value < least:
+            raise argparse.ArgumentTypeError(f"expected a count of at least {least}, found {text}")
+        return value
+
+    return count
 
 
 def require(module: str, advice: str):

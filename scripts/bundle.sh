@@ -38,7 +38,7 @@ done
 for folder in experiments plots; do
   git ls-files -co --exclude-standard -z "$folder" | xargs -0r cp --parents -t "$dir"
 done
-git describe --always --dirty --abbrev=40 --exclude="*" >"$dir/commit" 2>/dev/null || true
+cp build/zo2.commit "$dir/bin/"
 sed -n "s/^__version__ = '\([^+']*\).*/\1/p" "$ZO2_TORCH_DIR/version.py" >"$dir/torch_version"
 
 cat >"$dir/run" <<'RUN'

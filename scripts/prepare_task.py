@@ -5,7 +5,8 @@ python scripts/prepare_task.py TASK --data DIR --tokenizer DIR --out DIR [--trai
 
 TASK is a template of experiments/tasks (SST2, RTE, CB, BoolQ, WSC, WIC, MultiRC, Copa, ReCoRD, SQuAD, DROP; completions and
 text for data of one's own) or a path to one. DIR of --data holds the files as published: the template says their names.
---out gets task.json and a token file for each split (formats: src/task/task.h, src/task/token_file.h), whole or not at all.
+--out gets task.json, a token file for each split, and what generation needs (formats: src/task/task.h, token_file.h and
+vocabulary.h), whole or not at all.
 
 --bos mezo starts every text with <s> as MeZO does with OPT, for comparisons with published figures; the default is the
 tokenizer's own first token. --icl K puts K training examples before each evaluation example. --show N prints the first N
@@ -185,6 +186,8 @@ def prepare(options: argparse.Namespace) -> None:
     if template.form == "boolq" and any("label" in each.rows[0] for each in inputs.values()):
         say("SuperGLUE's BoolQ: its passages carry titles, so figures are not comparable with MeZO's")
     prepared = Prepared(template, encoder, inputs, options)
+    generated = template.kind == "generation"
+    vocabulary = "".join(entry.hex() + "\n" for entry in encoder.vocabulary()).encode() if generated else b""
     splits = chosen_rows(template, inputs, options)
     if not splits:
         raise InputError("no split is left: give --train, --dev or --eval")
@@ -200,6 +203,10 @@ def prepare(options: argparse.Namespace) -> None:
             "splits": {split: write_split(split, "validation" if split == "eval" else "train", rows, prepared, aside)
                        for split, rows in splits.items()},
         }
+        if generated:
+            manifest["generation"] = {"new_tokens": template.new_tokens, "ends": encoder.ends(),
+                                      "vocabulary_sha256": hashlib.sha256(vocabulary).hexdigest()}
+            (aside / "vocabulary.txt").write_bytes(vocabulary)
         (aside / "task.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
     if options.icl > 0 and manifest["splits"].get("eval", {}).get("truncated"):
         say(f"{options.icl} demonstrations do not fit every evaluation example: do not report the result")

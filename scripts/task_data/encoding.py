@@ -5,6 +5,7 @@
 - Demonstrations are whole examples without outer white space, an empty line after each.
 - What is longer than the limit loses tokens on the left, after the first token.
 - The first token is the tokenizer's own, or <s> (id 0) under `bos: mezo`: MeZO overrides OPT's (run.py, load_model).
+- What is generated ends with the last token of a line feed or with the tokenizer's end of text (run.py, one_step_pred).
 """
 
 import dataclasses
@@ -20,6 +21,7 @@ from task_data.template import Example
 
 SEPARATOR = "\n\n"  # tasks.py, train_sep
 MEZO_FIRST = 0  # <s>
+ENDS_OF_TEXT = ("</s>", "<|endoftext|>")  # OPT's, GPT-2's; a vocabulary that has both is OPT's
 
 
 @dataclasses.dataclass
@@ -75,6 +77,27 @@ class Encoder:
         text = (with_demonstrations(demonstrations) + example.prompt.strip(" ")).lstrip()
         return self._cut(self.ids(text), 0)
 
+    def ends(self) -> list[int]:
+        """The ids after which generation stops."""
+        line_feed = self.tokenizer.encode("\n", add_special_tokens=False).ids[-1:]
+        ends_of_text = [id for id in map(self.tokenizer.token_to_id, ENDS_OF_TEXT) if id is not None]
+        return line_feed + ends_of_text[:1]
+
+    def vocabulary(self) -> list[bytes]:
+        """The bytes of each id, none for special tokens and the first one. Raises InputError unless the tokenizer works on
+        bytes."""
+        if not isinstance(self.tokenizer.decoder, decoders.ByteLevel):
+            raise InputError("generation needs a tokenizer that works on bytes, as OPT's and GPT-2's do")
+        added = self.tokenizer.get_added_tokens_decoder()
+        alphabet = byte_alphabet()
+        entries = []
+        for id in range(self.vocab_size):
+            special = id == self.first or (id in added and added[id].special)
+            token = "" if special else self.tokenizer.id_to_token(id) or ""
+            text = id in added or not all(character in alphabet for character in token)  # text as it is
+            entries.append(token.encode() if text else bytes(alphabet[character] for character in token))
+        return entries
+
     def pieces(self, text: str) -> list[Sequence]:
         """All of a text in sequences of at most max_length, each with the first token; every other token is a label once."""
         ids = self.ids(text)
@@ -91,6 +114,14 @@ class Encoder:
             ids = first + ids[len(ids) - self.max_length + len(first):]
         # The first token has no position to be predicted from.
         return Sequence(ids, max(1, len(ids) - labels), len(ids), truncated)
+
+
+def byte_alphabet() -> dict[str, int]:
+    """The characters that stand for bytes in byte-level vocabularies: printable ones for themselves, the others for
+    U+0100 and on (github.com/openai/gpt-2, src/encoder.py, bytes_to_unicode)."""
+    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {chr(256 + i): byte for i, byte in enumerate(others)}
 
 
 def with_demonstrations(demonstrations: list[Example]) -> str:

@@ -15,7 +15,7 @@ right       {field, values}: the row's field says which candidate is right by it
             or the name of a field with the list of right ones
 answers     for kind generation: the name of a field with the list of right answers; the first is `candidate`
 completion  for kind text: Jinja, `candidate`
-new_tokens  positions left free for generation (default 0)
+new_tokens  for kind generation: tokens to generate at most, so many positions are left free
 pieces      true: a text longer than the limit makes several sequences, and nothing is stripped (kind text only)
 
 Jinja sees the row's fields and the filters first_upper, first_lower_but_i and without_full_stop. A field that a row does
@@ -106,6 +106,7 @@ class Template:
         self.new_tokens: int = data.get("new_tokens", 0)
         self.pieces: bool = data.get("pieces", False)
         self._check(not self.pieces or kind == "text", "pieces")
+        self._check(kind != "generation" or self.new_tokens > 0, "new_tokens: a generation task says how many at most")
         self._prompt = self._compiled(data["prompt"])
         self._whole = self._compiled(data["whole"])
         candidates = data.get("candidates", [])

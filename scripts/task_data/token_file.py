@@ -1,13 +1,19 @@
-"""Writes token files. The format is written down in src/task/token_file.h, which reads them."""
+"""Writes and reads token files. The format is written down in src/task/token_file.h, which reads them too."""
 
+import dataclasses
+import itertools
 import pathlib
 import struct
 from array import array
 
+from folders import InputError
 from task_data.encoding import Sequence
 
 MAGIC = b"ZO2TOKEN"
 VERSION = 1
+HEADER = struct.Struct("<8sIIQQQQ")
+EXAMPLE = struct.Struct("<II")
+SEQUENCE = struct.Struct("<QII")
 
 
 class TokenFileWriter:
@@ -25,7 +31,7 @@ class TokenFileWriter:
 
     def add(self, sequences: list[Sequence], right: list[int]) -> None:
         for sequence in sequences:
-            self._sequences += struct.pack("<QII", len(self._tokens), sequence.label_begin, sequence.label_end)
+            self._sequences += SEQUENCE.pack(len(self._tokens), sequence.label_begin, sequence.label_end)
             self._tokens.extend(sequence.ids)
             self.longest = max(self.longest, len(sequence.ids))
             self.truncated += sequence.truncated
@@ -40,12 +46,40 @@ class TokenFileWriter:
 
     def save(self, path: pathlib.Path) -> None:
         counts = self.counts()
-        header = struct.pack("<8sIIQQQQ", MAGIC, VERSION, 0, counts["examples"], counts["sequences"], len(self._rights),
-                             counts["tokens"])
-        end = struct.pack("<QII", len(self._tokens), 0, 0)
+        header = HEADER.pack(MAGIC, VERSION, 0, counts["examples"], counts["sequences"], len(self._rights), counts["tokens"])
+        end = SEQUENCE.pack(len(self._tokens), 0, 0)
         path.write_bytes(b"".join([header, _little_endian(self._examples), self._sequences, end,
                                    _little_endian(self._rights), _little_endian(self._tokens)]))
 
 
 def _little_endian(values: array) -> bytes:
     return struct.pack(f"<{len(values)}{values.typecode}", *values)
+
+
+@dataclasses.dataclass
+class TokenExample:
+    """`right` counts the right ones among the sequences, ascending. What they are, the kind of the task says."""
+    sequences: list[Sequence]
+    right: list[int]
+
+
+def read_token_file(path: pathlib.Path) -> list[TokenExample]:
+    """All examples. Raises InputError for what is no token file or is cut short, OSError where it cannot be read."""
+    content = path.read_bytes()
+    if len(content) < HEADER.size or not content.startswith(MAGIC):
+        raise InputError(f"{path} is no token file of scripts/prepare_task.py")
+    _, version, _, examples, sequences, rights, tokens = HEADER.unpack_from(content)
+    if version != VERSION:
+        raise InputError(f"{path} has version {version}, this reads version {VERSION}: prepare the task again")
+    sizes = [HEADER.size, EXAMPLE.size * (examples + 1), SEQUENCE.size * (sequences + 1), 4 * rights, 4 * tokens]
+    *begins, end = itertools.accumulate(sizes)
+    if end != len(content):
+        raise InputError(f"{path} has {len(content)} bytes, its header asks for {end}: prepare the task again")
+    example_table = list(EXAMPLE.iter_unpack(content[begins[0]:begins[1]]))
+    sequence_table = list(SEQUENCE.iter_unpack(content[begins[1]:begins[2]]))
+    right = struct.unpack_from(f"<{rights}I", content, begins[2])
+    ids = struct.unpack_from(f"<{tokens}i", content, begins[3])
+    rows = [Sequence(list(ids[first:after]), label_begin, label_end)
+            for (first, label_begin, label_end), (after, _, _) in itertools.pairwise(sequence_table)]
+    return [TokenExample(rows[first:after], list(right[first_right:after_right]))
+            for (first, first_right), (after, after_right) in itertools.pairwise(example_table)]

@@ -61,13 +61,14 @@ void add_trace_metrics(const std::filesystem::path& folder, const TrainReport& r
 Json projected_result(const CellRequest& request) {
   const Hardware hardware = hardware_by_name(config_at(request.config, "engine.hardware").get<std::string>());
   const Plan plan = plan_from_config(request.config, &hardware);
-  const Json projection = project(plan, hardware);
+  const Json projection = project(plan, hardware, registers_weights(request.config));
   Json result = make_result(State::projected, request.config_hash);
   for (const char* key : {"parameters", "arena_bytes", "host_bytes", "tokens_per_s", "nvml_projected_bytes"}) {
     result["metrics"][key] = projection.at(key);
   }
   add_plan_metrics(plan, result["metrics"], result["chosen"]);
   result["chosen"]["hardware"] = projection.at("hardware");
+  result["chosen"]["tie_embeddings"] = plan.config.tie_embeddings;
   return result;
 }
 
@@ -126,6 +127,7 @@ Json trained_result(const std::filesystem::path& folder, const CellRequest& requ
   step_memory.add_to(metrics);
   add_trace_metrics(folder, report, metrics);
   result["chosen"]["device"] = device_name(job.device);
+  result["chosen"]["tie_embeddings"] = job.config.tie_embeddings;
   return result;
 }
 

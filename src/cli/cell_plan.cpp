@@ -34,7 +34,6 @@ constexpr std::string_view kNoPlanKeys[] = {"data.seed",
                                             "engine.threads",
                                             "engine.trace",
                                             "engine.project",
-                                            "engine.host",
                                             "engine.device"};
 // Keys that change the time of a step only.
 constexpr std::string_view kTimeKeys[] = {"method.writeback_every", "engine.overlap"};
@@ -123,11 +122,8 @@ void judge_memory(const Json& config, const Hardware* hardware, const Needs& nee
   if (hardware == nullptr) {
     *plan.host_bytes += textbook ? needs.baseline_bytes : *needs.arena_bytes;
   } else {
-    // The textbook baseline keeps its weights on the device; others register those in host memory, unless they are
-    // staged or pageable.
-    const bool registered = !textbook && text_at(config, "engine.host") == "registered";
     const int64_t held = textbook ? needs.weight_bytes + needs.baseline_bytes : *needs.arena_bytes;
-    plan.device_bytes = hardware->nvml_bytes(held, registered ? needs.weight_bytes : 0);
+    plan.device_bytes = hardware->nvml_bytes(held, registers_weights(config) ? needs.weight_bytes : 0);
     const int64_t idle = hardware->idle_bytes();
     require("device memory", *plan.device_bytes - idle,
             machine.gpu ? machine.gpu->total_bytes - machine.gpu->used_bytes : hardware->memory_bytes() - idle);

@@ -14,6 +14,7 @@ void add_estimate(CLI::App& app, int& exit_code);
 void add_eval(CLI::App& app, int& exit_code);
 void add_export(CLI::App& app, int& exit_code);
 void add_export_records(CLI::App& app, int& exit_code);
+void add_generate(CLI::App& app, int& exit_code);
 void add_import(CLI::App& app, int& exit_code);
 void add_pack(CLI::App& app, int& exit_code);
 void add_plan(CLI::App& app, int& exit_code);

@@ -16,6 +16,7 @@ namespace {
 struct EstimateOptions {
   std::vector<std::string> models;
   PlanSettings settings;
+  int64_t new_tokens = 0;
   std::string dtype = "fp16";
   std::string gpu_memory = "smallest";
   std::string tile = "auto";
@@ -28,6 +29,9 @@ void estimate(EstimateOptions options) {
   const Hardware hardware = hardware_by_name(options.hardware);
   options.settings.dtype = parse_dtype(options.dtype);
   options.settings.evaluation = false;
+  if (options.new_tokens > 0) {
+    options.settings.generation = {options.settings.batch, options.settings.seq, options.new_tokens};
+  }
   if (options.tile != "auto") options.settings.tile_bytes = parse_bytes(options.tile);
   int64_t gpu_memory = 0;
   if (options.gpu_memory == "all") {
@@ -65,6 +69,11 @@ void add_estimate(CLI::App& app, int& /*exit_code*/) {
   command->add_option("models", options->models, "Names such as opt-175b, or folders with a config.json")->required();
   command->add_option("--batch", options->settings.batch, "Sequences a step")->capture_default_str();
   command->add_option("--seq", options->settings.seq, "Tokens a sequence")->capture_default_str();
+  command
+      ->add_option("--new-tokens", options->new_tokens,
+                   "Plan for generating so many tokens after prompts of that batch and sequence too")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
   command->add_option("--dtype", options->dtype, "fp32, fp16 or bf16")->capture_default_str();
   command->add_option("--gpu-memory", options->gpu_memory, "smallest, all, or a bound such as 18.04 GB")
       ->capture_default_str();

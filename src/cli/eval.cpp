@@ -1,4 +1,4 @@
-// zo2 eval: accuracy over candidates, and losses, of a prepared task.
+// zo2 eval: accuracy over candidates, scores of generated answers, and losses, of a prepared task.
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
@@ -30,6 +30,21 @@ struct EvalOptions {
 };
 
 // A JSON line an example.
+std::string predictions_of(const TaskSplit& split, std::span<const Answer> answers) {
+  std::string text;
+  for (size_t example = 0; example < answers.size(); ++example) {
+    const Answer& answer = answers[example];
+    text += Json{{"text", answer.text},
+                 {"output_ids", answer.ids},
+                 {"f1", answer.f1},
+                 {"exact_match", answer.exact},
+                 {"answers", split.answers[example]}}
+                .dump() +
+            "\n";
+  }
+  return text;
+}
+
 std::string predictions_of(const TokenFile& file, std::span<const SequenceScore> scores) {
   std::string text;
   for (int64_t example = 0; example < file.examples(); ++example) {
@@ -63,22 +78,38 @@ void warn_of_other_tokenizer(const Task& task, const std::filesystem::path& mode
 
 void eval(const EvalOptions& options) {
   const Task task = open_task(options.task);
-  const TokenFile& file = task.split(options.split).file;
-  ZO2_CHECK(options.predictions.empty() || task.kind == TaskKind::candidates, UsageError,
-            "--predictions: task {} has no candidates", task.name);
+  const TaskSplit& split = task.split(options.split);
+  const TokenFile& file = split.file;
+  ZO2_CHECK(options.predictions.empty() || task.kind != TaskKind::text, UsageError,
+            "--predictions: task {} has neither candidates nor answers", task.name);
   ZO2_CHECK(options.batch >= 1, UsageError, "--batch {}: at least 1", options.batch);
   const ModelSource source = open_model(options.evaluator.model);
   check_fits(task, file, source.config);
   warn_of_other_tokenizer(task, options.evaluator.model);
-  Evaluator evaluator(options.evaluator, source, std::min(options.batch, file.sequences()), file.longest());
+  const bool answering = task.kind == TaskKind::generation;
+  Evaluator::Shape shape{std::min(options.batch, file.sequences()), file.longest(), {}};
+  if (answering) {
+    shape.generation =
+        generation_shape(std::min(options.batch, file.examples()), longest_of(prompts_of(file)), task.generation);
+  }
+  Evaluator evaluator(options.evaluator, source, shape);
 
   const auto start = Clock::now();
   LiveLine line;
   const auto scores = score_file(
-      file, options.batch, [&](const Batch& batch) { return evaluator.evaluate(batch); },
+      file, options.batch, [&](const Batch& batch) { return evaluator.executor().evaluate(batch); },
       [&](int64_t done) { line.show(done, file.sequences(), "sequences"); });
   const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
   const SplitEvaluation found = summarise(task.kind, file, scores);
+  const auto generation_start = Clock::now();
+  LiveLine answer_line;
+  std::vector<Answer> answers;
+  if (answering) {
+    answers = generate_answers(evaluator.executor(), task, split,
+                               [&](int64_t done) { answer_line.show(done, file.examples(), "answers"); });
+  }
+  const double generation_seconds = std::chrono::duration<double>(Clock::now() - generation_start).count();
+  const AnswerScores answered = summarise(answers);
 
   Json result{{"task", task.name},
               {"split", options.split},
@@ -100,7 +131,17 @@ void eval(const EvalOptions& options) {
     result["standard_error"] = found.accuracy->standard_error();
     result["candidate_loss"] = json_number(*found.candidate_loss);
   }
-  if (!options.predictions.empty()) write_file_atomically(options.predictions, predictions_of(file, scores));
+  if (answering) {
+    result["f1"] = answered.f1.value();
+    result["standard_error"] = json_number(answered.f1.standard_error());
+    result["exact_match"] = answered.exact.value();
+    result["exact_match_standard_error"] = answered.exact.standard_error();
+    result["generation_seconds"] = generation_seconds;
+  }
+  if (!options.predictions.empty()) {
+    write_file_atomically(options.predictions,
+                          answering ? predictions_of(split, answers) : predictions_of(file, scores));
+  }
   if (options.json) {
     fmt::print("{}\n", result.dump(2));
     return;
@@ -108,6 +149,10 @@ void eval(const EvalOptions& options) {
   if (found.accuracy) {
     fmt::print("{} {}: accuracy {}, loss over candidates {:.4f}\n", task.name, options.split, found.accuracy->text(),
                *found.candidate_loss);
+  }
+  if (answering) {
+    fmt::print("{} {}: F1 {}, exact match {}, {:.1f} s\n", task.name, options.split, answered.f1.text(),
+               answered.exact.text(), generation_seconds);
   }
   fmt::print("{} {}: loss {:.4f} a token of the {}, {} examples, {:.1f} s\n", task.name, options.split,
              -found.right.mean(),
@@ -121,13 +166,14 @@ void eval(const EvalOptions& options) {
 
 void add_eval(CLI::App& app, int& /*exit_code*/) {
   auto options = std::make_shared<EvalOptions>();
-  CLI::App* command = app.add_subcommand("eval", "Accuracy over candidates, and losses, of a prepared task");
+  CLI::App* command = app.add_subcommand("eval", "Accuracy, F1 of generated answers, and losses, of a prepared task");
   options->evaluator.add_to(*command);
   command->add_option("--task", options->task, "A folder that scripts/prepare_task.py wrote")->required();
   command->add_option("--split", options->split, "eval, dev or train")->capture_default_str();
   command->add_option("--batch", options->batch, "Sequences a pass over the weights")->capture_default_str();
   command->add_option("--predictions", options->predictions,
-                      R"(JSON lines, one an example: {"sums", "means", "predicted", "right"})");
+                      R"(JSON lines, one an example: {"sums", "means", "predicted", "right"}, or )"
+                      R"({"text", "output_ids", "f1", "exact_match", "answers"})");
   command->add_flag("--json", options->json, "Print the result as JSON");
   command->callback([options] { eval(*options); });
 }

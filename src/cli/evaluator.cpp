@@ -3,13 +3,15 @@
 namespace zo2 {
 namespace {
 
-Plan evaluation_plan(const EvaluatorOptions& options, const ModelSource& source, Device device, int64_t batch,
-                     int64_t seq) {
+Plan evaluation_plan(const EvaluatorOptions& options, const ModelSource& source, Device device,
+                     const Evaluator::Shape& shape) {
   PlanSettings settings;
   settings.dtype = parse_dtype(options.dtype);
   settings.pairs = 0;
-  settings.batch = batch;
-  settings.seq = seq;
+  settings.evaluation = shape.batch > 0;
+  settings.batch = shape.batch;
+  settings.seq = shape.seq;
+  settings.generation = shape.generation;
   settings.budget.bytes = options.offload ? ArenaBudget::kSmallest : ArenaBudget::kAll;
   return make_plan(source.config, settings, measured_attention(device, settings.dtype, options.threads));
 }
@@ -26,9 +28,9 @@ void EvaluatorOptions::add_to(CLI::App& command) {
   command.add_option("--seed", seed, "Seed of random weights")->capture_default_str();
 }
 
-Evaluator::Evaluator(const EvaluatorOptions& options, const ModelSource& source, int64_t batch, int64_t seq)
+Evaluator::Evaluator(const EvaluatorOptions& options, const ModelSource& source, const Shape& shape)
     : device_(parse_device(options.device)),
-      plan_(evaluation_plan(options, source, device_, batch, seq)),
+      plan_(evaluation_plan(options, source, device_, shape)),
       weights_(plan_.table, plan_.settings.dtype) {
   source.fill(weights_, options.seed);
   ExecutorSettings settings;

@@ -1,4 +1,4 @@
-// A model ready to be evaluated: what `zo2 score` and `zo2 eval` share.
+// A model ready to be evaluated and to generate: what `zo2 score`, `zo2 eval` and `zo2 generate` share.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -25,11 +25,17 @@ struct EvaluatorOptions {
 
 class Evaluator {
  public:
-  // Plans for batches of at most batch x seq and loads the weights. Throws UsageError, IoError, DeviceError or
-  // OutOfMemoryError.
-  Evaluator(const EvaluatorOptions& options, const ModelSource& source, int64_t batch, int64_t seq);
+  // What will be asked of the model.
+  struct Shape {
+    int64_t batch = 0;  // of evaluations, batch x seq at most; 0: none
+    int64_t seq = 0;
+    GenerationShape generation;
+  };
 
-  EvaluationResult evaluate(const Batch& batch) { return executor_->evaluate(batch); }
+  // Plans for the shape and loads the weights. Throws UsageError, IoError, DeviceError or OutOfMemoryError.
+  Evaluator(const EvaluatorOptions& options, const ModelSource& source, const Shape& shape);
+
+  Executor& executor() { return *executor_; }
   Device device() const { return device_; }
   int64_t arena_bytes() const { return executor_->memory().planned_bytes; }
 

@@ -45,26 +45,26 @@ TrainData task_data(const Json& config, const ModelConfig& model) {
   const Json& path = config_at(config, "data.path");
   ZO2_CHECK(path.is_string(), UsageError,
             "data.kind task needs data.path, a folder that scripts/prepare_task.py wrote");
-  const Task task = open_task(path.get<std::string>());
-  const TokenFile& train = task.split("train").file;
-  for (const auto& [name, split] : task.splits) check_fits(task, split.file, model);
+  const auto task = std::make_shared<const Task>(open_task(path.get<std::string>()));
+  const TokenFile& train = task->split("train").file;
+  for (const auto& [name, split] : task->splits) check_fits(*task, split.file, model);
   const auto seed = get<uint64_t>(config, "data.seed");
   const auto batch = get<int64_t>(config, "data.batch");
   const auto passes = get<int>(config, "method.micro_batches");
   const Objective objective = objective_of(config);
-  ZO2_CHECK(objective == Objective::lm || task.kind == TaskKind::candidates, UsageError,
-            "task {} has no candidates: set train.objective: lm", task.name);
+  ZO2_CHECK(objective == Objective::lm || task->kind == TaskKind::candidates, UsageError,
+            "task {} has no candidates: set train.objective: lm", task->name);
   TrainData data;
-  data.identity = {{"data.sha256", task.manifest.at("splits").at("train").at("tokens_sha256")}};
+  data.identity = {{"data.sha256", task->manifest.at("splits").at("train").at("tokens_sha256")}};
   data.training = objective == Objective::lm ? right_sequences(train, batch, passes, seed)
                                              : candidate_examples(train, batch, passes, seed);
-  const auto evaluation = [&](const char* split) {
-    const auto found = task.splits.find(split);
-    return found == task.splits.end() ? nullptr
-                                      : evaluation_of(task, found->second, objective, data.training->batch_size());
+  const auto evaluation = [&](const char* split, bool answering) {
+    return task->splits.contains(split) ? evaluation_of(task, split, objective, data.training->batch_size(), answering)
+                                        : nullptr;
   };
-  if (get<int64_t>(config, "train.eval_every") > 0) data.evaluation = evaluation("dev");
-  data.test = evaluation("eval");
+  // The best weights are those of the lowest loss, so answers are generated once, at the end.
+  if (get<int64_t>(config, "train.eval_every") > 0) data.evaluation = evaluation("dev", false);
+  data.test = evaluation("eval", true);
   return data;
 }
 

@@ -18,11 +18,11 @@ int main(int argc, char** argv) {
       "ZO2: fine-tune all parameters of a language model with zeroth-order optimisation, the weights in host memory"};
   app.require_subcommand(1);
   int exit_code = 0;
-  for (auto* add : {zo2::add_cell,  zo2::add_check,   zo2::add_compare,        zo2::add_doctor, zo2::add_estimate,
-                    zo2::add_eval,  zo2::add_export,  zo2::add_export_records, zo2::add_import, zo2::add_pack,
-                    zo2::add_plan,  zo2::add_profile, zo2::add_reference,      zo2::add_replay, zo2::add_report,
-                    zo2::add_run,   zo2::add_score,   zo2::add_show,           zo2::add_slurm,  zo2::add_status,
-                    zo2::add_trace, zo2::add_train}) {
+  for (auto* add : {zo2::add_cell,   zo2::add_check,  zo2::add_compare,        zo2::add_doctor,    zo2::add_estimate,
+                    zo2::add_eval,   zo2::add_export, zo2::add_export_records, zo2::add_generate,  zo2::add_import,
+                    zo2::add_pack,   zo2::add_plan,   zo2::add_profile,        zo2::add_reference, zo2::add_replay,
+                    zo2::add_report, zo2::add_run,    zo2::add_score,          zo2::add_show,      zo2::add_slurm,
+                    zo2::add_status, zo2::add_trace,  zo2::add_train}) {
     add(app, exit_code);
   }
   try {

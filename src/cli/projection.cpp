@@ -9,9 +9,9 @@
 namespace zo2 {
 
 Plan plan_for_device(const ModelConfig& config, PlanSettings settings, int64_t gpu_memory_bytes,
-                     const Hardware& hardware) {
+                     const Hardware& hardware, bool registered) {
   if (gpu_memory_bytes > 0) {
-    const int64_t host_bytes = parameters_of(config).count() * dtype_bytes(settings.dtype);
+    const int64_t host_bytes = registered ? parameters_of(config).count() * dtype_bytes(settings.dtype) : 0;
     const int64_t outside = hardware.nvml_bytes(0, host_bytes) - hardware.idle_bytes();
     ZO2_CHECK(gpu_memory_bytes > outside, UsageError,
               "gpu_memory {} is less than the {} that the context, libraries and page tables take",
@@ -19,6 +19,10 @@ Plan plan_for_device(const ModelConfig& config, PlanSettings settings, int64_t g
     settings.budget.bytes = gpu_memory_bytes - outside;
   }
   return make_plan(config, settings);
+}
+
+bool registers_weights(const Json& config) {
+  return config_at(config, "method.name") != "mezo" && config_at(config, "engine.host") == "registered";
 }
 
 Plan plan_from_config(const Json& config, const Hardware* hardware, bool scheduled) {
@@ -31,7 +35,7 @@ Plan plan_from_config(const Json& config, const Hardware* hardware, bool schedul
   fit_to_data(settings, *data.training, data.evaluation.get(), data.test.get());
   if (method == "resident") settings.budget.bytes = ArenaBudget::kAll;
   const int64_t bound = method == "resident" ? 0 : gpu_memory_from_config(config);
-  if (hardware != nullptr) return plan_for_device(model, settings, bound, *hardware);
+  if (hardware != nullptr) return plan_for_device(model, settings, bound, *hardware, registers_weights(config));
   if (bound > 0) settings.budget.bytes = bound;
   return make_plan(model, settings);
 }
@@ -46,7 +50,7 @@ Forecast forecast_plan(const Plan& plan, const Hardware& hardware) {
                   static_cast<int>(plan.settings.writeback_every) + 2);
 }
 
-Json project(const Plan& plan, const Hardware& hardware) {
+Json project(const Plan& plan, const Hardware& hardware, bool registered) {
   const PlannedPass& pass = *plan.training;
   const Traffic traffic = traffic_per_step(plan);
   const Forecast speed = forecast_plan(plan, hardware);
@@ -54,6 +58,7 @@ Json project(const Plan& plan, const Hardware& hardware) {
           {"parameters", plan.table.count()},
           {"arena_bytes", plan.layout.arena_bytes},
           {"tile_bytes", plan.widest_tile_bytes()},
+          {"cache_bytes", plan.cache_bytes()},
           {"slots", plan.layout.tile_slots.count},
           {"resident_bytes", plan.layout.resident_bytes},
           {"host_bytes", plan.host_bytes()},
@@ -61,7 +66,7 @@ Json project(const Plan& plan, const Hardware& hardware) {
           {"download_bytes_per_step", traffic.download_bytes},
           {"step_ms", speed.step_ms},
           {"tokens_per_s", speed.tokens_per_s(pass.program.shape)},
-          {"nvml_projected_bytes", hardware.nvml_bytes(plan.layout.arena_bytes, plan.host_bytes())},
+          {"nvml_projected_bytes", hardware.nvml_bytes(plan.layout.arena_bytes, registered ? plan.host_bytes() : 0)},
           {"hardware", hardware.name},
           {"projected", true}};
 }

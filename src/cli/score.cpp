@@ -25,11 +25,11 @@ void score(const ScoreOptions& options) {
   for (const Sequence& sequence : sequences) {
     longest = std::max(longest, static_cast<int64_t>(sequence.input_ids.size()));
   }
-  Evaluator evaluator(options.evaluator, source, 1, longest);
+  Evaluator evaluator(options.evaluator, source, {1, longest, {}});
 
   std::string text;
   for (const Sequence& sequence : sequences) {
-    const EvaluationResult result = evaluator.evaluate(make_batch({sequence}));
+    const EvaluationResult result = evaluator.executor().evaluate(make_batch({sequence}));
     const auto tokens = static_cast<double>(result.logprobs.size());
     Json line{{"loss", json_number(result.loss_sum / tokens)}, {"tokens", result.logprobs.size()}};
     Json& logprobs = line["logprobs"] = Json::array();

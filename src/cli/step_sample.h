@@ -34,10 +34,18 @@ inline void add_test_metrics(const TrainReport& report, Json& metrics) {
   if (!report.test) return;
   metrics["selected_step"] = report.selected_step;
   metrics["test_loss"] = json_number(report.test->loss);
-  if (!report.test->accuracy) return;
-  metrics["test_accuracy"] = report.test->accuracy->value();
-  metrics["test_accuracy_error"] = report.test->accuracy->standard_error();
-  metrics["test_examples"] = report.test->accuracy->n;
+  if (const auto& accuracy = report.test->accuracy) {
+    metrics["test_accuracy"] = accuracy->value();
+    metrics["test_accuracy_error"] = accuracy->standard_error();
+    metrics["test_examples"] = accuracy->n;
+  }
+  if (const auto& answers = report.test->answers) {
+    metrics["test_f1"] = answers->f1.value();
+    metrics["test_f1_error"] = json_number(answers->f1.standard_error());
+    metrics["test_exact_match"] = answers->exact.value();
+    metrics["test_exact_match_error"] = answers->exact.standard_error();
+    metrics["test_examples"] = answers->f1.n;
+  }
 }
 
 }  // namespace zo2

@@ -97,6 +97,9 @@ std::string step_text(const StepSample& sample, int64_t steps, int64_t tokens, s
 std::string describe(const Evaluation& evaluation) {
   std::string text = fmt::format("loss {:.6f}", evaluation.loss);
   if (evaluation.accuracy) text += ", accuracy " + evaluation.accuracy->text();
+  if (evaluation.answers) {
+    text += fmt::format(", F1 {}, exact match {}", evaluation.answers->f1.text(), evaluation.answers->exact.text());
+  }
   return text;
 }
 

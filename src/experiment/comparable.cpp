@@ -46,6 +46,13 @@ std::string link_of(const Record& record) {
   return generation && width ? fmt::format("PCIe {} x{}", *generation, *width) : text_at(record.environment, "link");
 }
 
+// What the checkpoint has, where the configuration does not say; named models are tied.
+bool is_tied(const Record& record) {
+  const Json& tied = config_at(record.request.config, "model.tie_embeddings");
+  if (!tied.is_null()) return tied.get<bool>();
+  return record.result.value("chosen", Json::object()).value("tie_embeddings", true);
+}
+
 // The name of the prepared task's folder; empty for other data.
 std::string task_of(const Json& config) {
   if (config_at(config, "data.kind") != "task" || !config_at(config, "data.path").is_string()) return "";
@@ -63,9 +70,8 @@ bool says_the_same(const std::string& a, const std::string& b) {
 
 Subject subject_of(const Record& record) {
   const Json& config = record.request.config;
-  const Json& tied = config_at(config, "model.tie_embeddings");
   return {.model = record.model(),
-          .tie_embeddings = tied.is_null() || tied.get<bool>(),
+          .tie_embeddings = is_tied(record),
           .task = task_of(config),
           .dtype = config_at(config, "engine.dtype").get<std::string>(),
           .batch = config_at(config, "data.batch").get<int64_t>(),

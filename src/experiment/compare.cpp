@@ -21,7 +21,11 @@ constexpr std::array<std::string_view, 4> kHeadline{"tokens_per_s", "nvml_step_p
 
 struct SideCell {
   std::vector<const Record*> repeats;
-  const Record& first() const { return *repeats[0]; }
+  // The first repeat that has figures, which says on what machine it ran; else the first.
+  const Record& first() const {
+    const auto good = std::ranges::find_if(repeats, [](const Record* record) { return has_figures(record->state); });
+    return good == repeats.end() ? *repeats[0] : **good;
+  }
 };
 
 // In the order of the records; a forecast is not a run.

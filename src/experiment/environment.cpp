@@ -3,17 +3,14 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-#include <cstdio>
 #include <cstdlib>
 #include <fstream>
-#include <memory>
 #include <thread>
 #include <vector>
 
 #include "base/error.h"
 #include "base/sha256.h"
 #include "experiment/process.h"
-#include "experiment/shell_quote.h"
 
 namespace zo2 {
 namespace {
@@ -37,25 +34,12 @@ std::string kernel() {
   return fmt::format("{} {} {}", names.sysname, names.release, names.machine);
 }
 
-std::string first_line_of(const std::string& command) {
-  const std::unique_ptr<FILE, int (*)(FILE*)> pipe(popen(command.c_str(), "r"), pclose);
-  char line[256] = "";
-  if (!pipe || std::fgets(line, sizeof line, pipe.get()) == nullptr) return "";
-  std::string text = line;
-  while (!text.empty() && text.back() == '\n') text.pop_back();
-  return text;
-}
-
-// What scripts/bundle.sh wrote beside the program; else the commit of the source tree that the program lies in,
-// "-dirty" behind it when files differ.
+// What the build wrote beside the program: the commit of its sources, "-dirty" behind it when files differed. Not in
+// the program itself, whose hash decides what is measured again.
 std::string git_commit(const fs::path& program) {
   std::string commit;
-  std::ifstream bundled(program.parent_path().parent_path() / "commit");
-  if (std::getline(bundled, commit)) return commit;
-  const std::string git = "git -C " + shell_quoted(program.parent_path().string()) + " ";
-  commit = first_line_of(git + "cat-file -e HEAD:src/experiment 2>/dev/null && " + git +
-                         "describe --always --dirty --abbrev=40 --exclude='*' 2>/dev/null");
-  return commit.empty() ? "unknown" : commit;
+  std::ifstream built(program.string() + ".commit");
+  return std::getline(built, commit) && !commit.empty() ? commit : "unknown";
 }
 
 std::string compile_flags() {

@@ -223,6 +223,7 @@ std::vector<ReferenceFigure> figures_of(const std::vector<Record>& imported) {
       figure.origin = "imported";
       figure.method = config_at(first.request.config, "method.name").get<std::string>();
       figure.model = subject.model;
+      figure.task = subject.task;
       figure.metric = metric.name;
       figure.dtype = subject.dtype;
       figure.batch = subject.batch;

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "experiment/config_schema.h"
+#include "experiment/external.h"
 #include "experiment/manifest_reader.h"
 #include "experiment/slug.h"
 #include "experiment/timed_window.h"
@@ -18,7 +19,11 @@ namespace {
 
 constexpr std::string_view kVars = "vars.";
 
+// A model's name or path takes the place of the other one, of settings that are overlaid.
 void overlay(Settings& settings, const Settings& over) {
+  const bool names_folder = over.contains("model.path") && !over.at("model.path").value.is_null();
+  if (names_folder) settings.erase("model.name");
+  if (over.contains("model.name")) settings.erase("model.path");
   for (const auto& [key, setting] : over) settings[key] = setting;
 }
 
@@ -63,7 +68,6 @@ std::vector<ManifestSource> open_with_parents(const std::filesystem::path& path,
   return chain;
 }
 
-// The file with what it extends merged below it. Values are read with the variables of `variant`.
 // Those of -S that are "vars.NAME=VALUE": they win over files and variants.
 Variables take_variables(std::vector<std::string>& overrides) {
   Variables variables;
@@ -76,6 +80,7 @@ Variables take_variables(std::vector<std::string>& overrides) {
   return variables;
 }
 
+// The file with what it extends merged below it. Values are read with the variables of `variant`.
 ManifestFile read_with_parents(const std::filesystem::path& path, const std::string& variant, const Variables& given,
                                Problems& problems) {
   const std::vector<ManifestSource> chain = open_with_parents(path, problems);
@@ -137,10 +142,20 @@ class CellChecker {
             "an objective over candidates needs data.kind: task");
     require(!(given.contains("model.path") && !given.at("model.path").value.is_null() && given.contains("model.name")),
             {"model.path", "model.name"}, "give model.name or model.path, not both");
+    check_command(config);
     check_model(config);
   }
 
  private:
+  void check_command(const Json& config) {
+    if (!is_external(config)) return;
+    try {
+      external_command(config);
+    } catch (const UsageError& error) {
+      require(false, {"method.command", "method.name"}, error.what());
+    }
+  }
+
   void check_model(const Json& config) {
     if (!config_at(config, "model.path").is_null()) return;
     ModelConfig model;

@@ -1,5 +1,6 @@
 #include "experiment/record_folder.h"
 
+#include <limits>
 #include <set>
 
 #include "base/error.h"
@@ -17,15 +18,19 @@ RecordFolder read_record_folder(const std::filesystem::path& dir, bool all) {
     std::set<std::string> recorded;
     for (const Record& record : folder.records) recorded.insert(record.request.config_hash);
     std::set<std::string> current;
+    std::set<std::string> excluded;
     for (const Json& cell : experiment.value("cells", Json::array())) {
       const auto hash = cell.value("config_hash", "");
-      current.insert(hash);
+      (cell.contains("skipped") ? excluded : current).insert(hash);
       if (!recorded.contains(hash)) folder.not_run.push_back(cell.value("slug", hash));
     }
-    if (!all && !current.empty()) {
-      folder.older_records = std::erase_if(
-          folder.records, [&](const Record& record) { return !current.contains(record.request.config_hash); });
-    }
+    const int repeats = experiment.value("repeats", std::numeric_limits<int>::max());
+    const auto is_older = [&](const Record& record) {
+      const std::string& hash = record.request.config_hash;
+      if (excluded.contains(hash)) return record.state != State::skipped;
+      return !current.contains(hash) || record.request.repeat >= repeats;
+    };
+    if (!all && !(current.empty() && excluded.empty())) folder.older_records = std::erase_if(folder.records, is_older);
   }
   ZO2_CHECK(!folder.records.empty(), IoError, "{} holds no ended repeat yet", dir.string());
   if (folder.name.empty()) folder.name = folder.records[0].request.experiment;

@@ -198,6 +198,7 @@ Json result_schema() {
                                     {"selected_weights", hash("of train.select"), false}}),
                             "of all weights, where the repeat got that far")},
        {"chosen", described(object({{"device", described({{"enum", {"cpu", "cuda"}}}, "where it ran"), false},
+                                    {"tie_embeddings", of_type("boolean", "of the model"), false},
                                     {"tile_bytes", count("largest tile"), false},
                                     {"hardware", of_type("string", "what a projection is for"), false}}),
                             "what auto became")},

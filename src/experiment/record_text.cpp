@@ -79,7 +79,7 @@ std::string render_text(const Record& record) {
   text += fmt::format(
       "experiment {}, config hash {}{}\n{}\n", record.request.experiment, record.request.config_hash.substr(0, 8),
       result.contains("started_utc") ? ", started " + json_text(result["started_utc"]) : "", record.folder.string());
-  for (const Table& table : record_tables(record)) text += "\n" + render_text(table);
+  for (const Table& table : record_tables(record)) text += fmt::format("\n{}", render_text(table));
   for (const Json& warning : result.value("warnings", Json::array()))
     text += fmt::format("\nwarning: {}\n", json_text(warning));
   for (const char* name : {"error", "reason"}) {

@@ -62,11 +62,11 @@ std::string loss_text(const Report& report, const MeasuredCell& cell) {
   return first && last ? fmt::format("{:.5f} -> {:.5f}", *first, *last) : "-";
 }
 
-// "85.7 +- 1.2": percent, with the standard error.
-std::string accuracy_text(const Report& report, const MeasuredCell& cell) {
-  const auto accuracy = median_figure(report, cell, "test_accuracy");
-  const auto error = median_figure(report, cell, "test_accuracy_error");
-  return accuracy && error ? fmt::format("{:.1f} +- {:.1f}", 100 * *accuracy, 100 * *error) : "-";
+// "85.7 +- 1.2": a share in percent, with its standard error.
+std::string share_text(const Report& report, const MeasuredCell& cell, const std::string& metric) {
+  const auto share = median_figure(report, cell, metric);
+  const auto error = median_figure(report, cell, metric + "_error");
+  return share && error ? fmt::format("{:.1f} +- {:.1f}", 100 * *share, 100 * *error) : "-";
 }
 
 std::string roofline_text(const Report& report, const MeasuredCell& cell) {
@@ -90,7 +90,7 @@ Table measured_table(const Report& report) {
   Table table{
       .title = system.empty() ? "Measured" : fmt::format("Imported from {}, not measured here", system),
       .columns = {"cell", "model", "method", "dtype", "batch x seq", "state", "tok/s", "of", "p50 ms", "arena MiB",
-                  "plan", "NVML MiB", "roofline", "host MiB", "loss first -> last", "test accuracy %"},
+                  "plan", "NVML MiB", "roofline", "host MiB", "loss first -> last", "test accuracy %", "test F1 %"},
       .rows = {},
       .notes = {}};
   std::set<std::vector<std::string>> shapes;
@@ -104,11 +104,11 @@ Table measured_table(const Report& report) {
     std::vector<std::string> row{cell_name(record)};
     row.insert(row.end(), shape.begin(), shape.end());
     const auto median_of = [&](std::string_view metric) { return median_figure(report, cell, metric); };
-    row.insert(row.end(),
-               {state_text(report, cell), number(cell.median_tokens_per_s), spread_text(cell.tokens_per_s),
-                number(median_of("step_ms_p50")), mib(median_of("arena_bytes")), plan_text(report, cell),
-                mib(median_of("nvml_step_peak_bytes")), roofline_text(report, cell),
-                mib(median_of("host_rss_peak_bytes")), loss_text(report, cell), accuracy_text(report, cell)});
+    row.insert(row.end(), {state_text(report, cell), number(cell.median_tokens_per_s), spread_text(cell.tokens_per_s),
+                           number(median_of("step_ms_p50")), mib(median_of("arena_bytes")), plan_text(report, cell),
+                           mib(median_of("nvml_step_peak_bytes")), roofline_text(report, cell),
+                           mib(median_of("host_rss_peak_bytes")), loss_text(report, cell),
+                           share_text(report, cell, "test_accuracy"), share_text(report, cell, "test_f1")});
     table.rows.push_back(std::move(row));
     note_remarks(report, cell, table);
   }
@@ -120,7 +120,7 @@ Table measured_table(const Report& report) {
   if (!report.not_run.empty()) {
     table.notes.push_back(fmt::format("no record yet of {}", fmt::join(report.not_run, ", ")));
   }
-  drop_empty_columns(table, {"of", "tok/s", "p50 ms", "NVML MiB", "roofline", "test accuracy %"});
+  drop_empty_columns(table, {"of", "tok/s", "p50 ms", "NVML MiB", "roofline", "test accuracy %", "test F1 %"});
   if (shapes.size() == table.rows.size() && !any_aliased) {  // these four tell the rows apart: no need for slugs
     erase_column(table, 0);
   } else {  // a slug begins with model and method

@@ -251,11 +251,12 @@ class Runner {
       auto record = read_record(folder);
       if (!record || record->request.config_hash != cell.config_hash) return std::nullopt;
       const State state = record->state;
-      if (cell.skip_reason || state == State::skipped) {
-        const bool same = cell.skip_reason && state == State::skipped && record->result["reason"] == *cell.skip_reason;
-        return same ? std::move(record) : std::nullopt;
+      if (state == State::interrupted) return std::nullopt;
+      if (cell.skip_reason) {  // what was measured before it was excluded is kept; readers leave it out
+        const bool stands = state != State::skipped || record->result["reason"] == *cell.skip_reason;
+        return stands ? std::move(record) : std::nullopt;
       }
-      if (options_.rerun || state == State::interrupted) return std::nullopt;
+      if (options_.rerun || state == State::skipped) return std::nullopt;
       if (options_.retry_failed && is_failure(state)) return std::nullopt;
       const Json& environment = record->environment;
       if (!options_.accept_build && environment.at("binary_sha256") != environment_of(cell).at("binary_sha256")) {

@@ -57,8 +57,7 @@ std::string slug_part(const KeySpec& spec, const Json& value) {
   if (spec.kind == ValueKind::words) return clean(script_of(value));
   std::string text;
   if (value.is_string()) {
-    text = spec.key.ends_with(".path") ? std::filesystem::path(value.get<std::string>()).filename().string()
-                                       : value.get<std::string>();
+    text = spec.key.ends_with(".path") ? folder_name(value.get<std::string>()) : value.get<std::string>();
   } else if (spec.kind == ValueKind::bytes) {
     text = compact_bytes(value.get<int64_t>());
   } else if (spec.kind == ValueKind::integer) {

@@ -23,8 +23,11 @@ Program emit_program(const ModelConfig& config, const ParameterTable& table, con
   // Token positions are int32.
   ZO2_CHECK(shape.batch < (int64_t{1} << 31) / shape.seq, UsageError, "a batch of {} x {} tokens is too large",
             shape.batch, shape.seq);
+  ZO2_CHECK(shape.cache_tokens <= config.max_positions, UsageError,
+            "a prompt and what is generated after it take {} positions, {} has {}", shape.cache_tokens, config.name,
+            config.max_positions);
   ProgramBuilder builder(table, shape, config.hidden_size, config.num_heads);
-  opt::emit(config, table, builder, workspace(config, shape));
+  opt::emit(config, table, builder, shape.generation == Generation::decode ? 0 : workspace(config, shape));
   Program program = builder.take();
   program.max_positions = config.max_positions;
   return program;

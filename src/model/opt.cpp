@@ -155,7 +155,7 @@ void emit(const ModelConfig& config, const ParameterTable& table, ProgramBuilder
     builder.layer_norm(rows, vectors, kNormW, kNormB, rows, Extent::labelled);
   }
   if (projected) {
-    Activation narrow = builder.activation("narrow", config.word_embed_proj_dim);
+    Activation narrow = builder.activation("narrow", config.word_embed_proj_dim, Extent::labelled);
     builder.linear(rows, weights.at(kProjectOut), nullptr, narrow, {.extent = Extent::labelled});
     rows = narrow;
   }

@@ -20,6 +20,21 @@ double streamed_share(const Plan& plan, int weight) {
 
 }  // namespace
 
+std::vector<const PlannedPass*> Plan::passes() const {
+  std::vector<const PlannedPass*> present;
+  for (const auto* pass : {&training, &evaluation, &prefill, &decode}) {
+    if (pass->has_value()) present.push_back(&**pass);
+  }
+  return present;
+}
+
+int64_t Plan::cache_bytes() const {
+  int64_t bytes = 0;
+  if (!prefill) return bytes;
+  for (const Buffer& buffer : prefill->program.buffers) bytes += buffer.shared ? buffer.bytes : 0;
+  return bytes;
+}
+
 int64_t Plan::widest_tile_bytes() const {
   int64_t widest = 0;
   for (const Tile& tile : any().program.tiles) widest = std::max(widest, tile.count() * dtype_bytes(settings.dtype));
@@ -34,7 +49,11 @@ Plan make_plan(const ModelConfig& config, const PlanSettings& settings, const At
   ZO2_CHECK(settings.pairs == 0 || settings.writeback_every <= kMaxPendingEntries / settings.pairs, UsageError,
             "writeback_every {} x perturbations {} leaves more than {} entries pending at a visit",
             settings.writeback_every, settings.pairs, kMaxPendingEntries);
-  ZO2_CHECK(settings.pairs > 0 || settings.evaluation, UsageError, "nothing to plan: neither training nor evaluation");
+  const GenerationShape& generation = settings.generation;
+  ZO2_CHECK(settings.pairs > 0 || settings.evaluation || generation.batch > 0, UsageError,
+            "nothing to plan: neither training nor evaluation nor generation");
+  ZO2_CHECK(generation.batch == 0 || generation.new_tokens > 0, UsageError, "{} new tokens; at least 1",
+            generation.new_tokens);
   Plan plan;
   plan.config = config;
   plan.settings = settings;
@@ -43,17 +62,26 @@ Plan make_plan(const ModelConfig& config, const PlanSettings& settings, const At
   PassShape shape{settings.batch,      settings.seq,    settings.pairs,    dtype_bytes(settings.dtype),
                   settings.tile_bytes, settings.scheme, settings.objective};
   std::vector<const Program*> programs;
-  if (settings.pairs > 0) {
-    plan.training = PlannedPass{emit_program(config, plan.table, shape, workspace), {}, 0};
-    programs.push_back(&plan.training->program);
-  }
-  if (settings.evaluation) {
-    shape.pairs = 0;
-    plan.evaluation = PlannedPass{emit_program(config, plan.table, shape, workspace), {}, settings.pairs > 0 ? 1 : 0};
-    programs.push_back(&plan.evaluation->program);
+  const auto add = [&](std::optional<PlannedPass>& pass) {
+    pass = PlannedPass{emit_program(config, plan.table, shape, workspace), {}, static_cast<int>(programs.size())};
+    programs.push_back(&pass->program);
+    shape.tile_bytes = pass->program.shape.tile_bytes;  // all passes have the tiles of the first
+  };
+  if (settings.pairs > 0) add(plan.training);
+  shape.pairs = 0;
+  if (settings.evaluation) add(plan.evaluation);
+  if (generation.batch > 0) {
+    shape.batch = generation.batch;
+    shape.seq = generation.prompt;
+    shape.generation = Generation::prefill;
+    shape.cache_tokens = generation.cache_tokens();
+    add(plan.prefill);
+    shape.seq = 1;
+    shape.generation = Generation::decode;
+    if (shape.cache_tokens > 0) add(plan.decode);
   }
   plan.layout = plan_layout(plan.table, programs, settings.slots, settings.budget);
-  for (auto* pass : {&plan.training, &plan.evaluation}) {
+  for (auto* pass : {&plan.training, &plan.evaluation, &plan.prefill, &plan.decode}) {
     if (*pass && settings.scheduled) (*pass)->schedule = make_schedule((*pass)->program, plan.layout, settings.overlap);
   }
 
@@ -68,6 +96,21 @@ Plan make_plan(const ModelConfig& config, const PlanSettings& settings, const At
     }
   }
   return plan;
+}
+
+int64_t fitting_generation_batch(const ModelConfig& config, const PlanSettings& settings,
+                                 const AttentionWorkspace& workspace, int64_t bytes) {
+  PlanSettings tried = settings;
+  tried.scheduled = false;
+  if (tried.budget.bytes != ArenaBudget::kAll) tried.budget.bytes = ArenaBudget::kSmallest;
+  int64_t fits = 1;
+  int64_t beyond = settings.generation.batch + 1;
+  while (fits + 1 < beyond) {
+    tried.generation.batch = (fits + beyond) / 2;
+    const bool fit = make_plan(config, tried, workspace).layout.arena_bytes <= bytes;
+    (fit ? fits : beyond) = tried.generation.batch;
+  }
+  return fits;
 }
 
 Traffic traffic_per_step(const Plan& plan) {

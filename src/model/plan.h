@@ -12,12 +12,23 @@
 
 namespace zo2 {
 
+// Batches of prompts that are continued. Their keys and values are kept, in prompt + new_tokens - 1 positions a
+// sequence, since the last token is never read; where one token is asked for, none are.
+struct GenerationShape {
+  int64_t batch = 0;  // sequences at a time; 0: nothing is generated
+  int64_t prompt = 0;
+  int64_t new_tokens = 0;
+
+  int64_t cache_tokens() const { return new_tokens > 1 ? prompt + new_tokens - 1 : 0; }
+};
+
 struct PlanSettings {
   DType dtype = DType::f16;
   int64_t batch = 1;
   int64_t seq = 2048;
   int pairs = 1;                        // 0: evaluation only
   bool evaluation = true;               // plan for evaluations too
+  GenerationShape generation;           // and for generating; its batch and sequence are apart from the others'
   Objective objective = Objective::lm;  // of training
   int64_t tile_bytes = 0;               // 0: default_tile_bytes
   Scheme scheme;
@@ -43,8 +54,12 @@ struct Plan {
   Layout layout;
   std::optional<PlannedPass> training;
   std::optional<PlannedPass> evaluation;
+  std::optional<PlannedPass> prefill;
+  std::optional<PlannedPass> decode;
 
-  const PlannedPass& any() const { return training ? *training : *evaluation; }
+  std::vector<const PlannedPass*> passes() const;  // those that there are, by layout_index
+  const PlannedPass& any() const { return *passes().front(); }
+  int64_t cache_bytes() const;  // keys and values of a generation
   int64_t host_bytes() const { return table.count() * dtype_bytes(settings.dtype); }
   int64_t widest_tile_bytes() const;
 };
@@ -53,6 +68,10 @@ struct Plan {
 // sequence longer than the positions.
 Plan make_plan(const ModelConfig& config, const PlanSettings& settings,
                const AttentionWorkspace& workspace = cuda_attention_workspace);
+
+// The most sequences, of settings.generation.batch but at least one, that can be generated in an arena of `bytes`.
+int64_t fitting_generation_batch(const ModelConfig& config, const PlanSettings& settings,
+                                 const AttentionWorkspace& workspace, int64_t bytes);
 
 // Bytes that cross the link in a training step, gathers included. A download of a K-th of the weights a step is the
 // mean over K steps; a gather from a table that is partly resident is the mean over its rows.

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <deque>
 #include <string>
 #include <unordered_map>
@@ -74,6 +75,20 @@ class TextbookMezo final : public Executor {
       return result;
     });
   }
+
+  // Without a cache: everything is computed again for every token.
+  std::vector<int32_t> next_tokens(const Batch& batch) override {
+    check_continued(batch, config_.vocab_size, config_.max_positions);
+    continue_with(batch);
+    return device_->run([&] {
+      const Inputs inputs = to_device(continued_);
+      const Tensor best = at::argmax(logits(inputs).index({inputs.rows}), -1).to(at::kInt).cpu();
+      const auto* data = best.const_data_ptr<int32_t>();
+      return std::vector<int32_t>(data, data + best.numel());
+    });
+  }
+
+  int64_t generation_batch() const override { return 1; }  // as MeZO's evaluation
 
   void sync_host() override {
     device_->run([&] {
@@ -190,12 +205,38 @@ class TextbookMezo final : public Executor {
     return x;
   }
 
-  // Log-probabilities of the labels, [labelled] float32, from full logits [batch * seq, vocab_size] in the weights'
-  // dtype. log_softmax makes float32 of them: for fp16 on CUDA as it reads them, else through a copy.
-  Tensor label_logprobs(const Inputs& inputs) const {
+  // Puts tokens at their positions behind those that were there.
+  void continue_with(const Batch& batch) {
+    if (batch.positions.empty()) {
+      continued_ = batch;
+      return;
+    }
+    ZO2_ASSERT(batch.batch == continued_.batch);
+    Batch longer;
+    longer.batch = batch.batch;
+    longer.seq =
+        std::max<int64_t>(continued_.seq, *std::max_element(batch.positions.begin(), batch.positions.end()) + 1);
+    longer.tokens.resize(static_cast<size_t>(longer.batch * longer.seq));
+    for (int64_t i = 0; i < batch.batch; ++i) {
+      std::copy_n(continued_.tokens.begin() + i * continued_.seq, continued_.seq,
+                  longer.tokens.begin() + i * longer.seq);
+      const int64_t row = i * longer.seq + batch.positions[static_cast<size_t>(i)];
+      longer.tokens[static_cast<size_t>(row)] = batch.tokens[static_cast<size_t>(i)];
+      longer.rows.push_back(static_cast<int32_t>(row));
+    }
+    continued_ = std::move(longer);
+  }
+
+  // Full logits [batch * seq, vocab_size] in the weights' dtype.
+  Tensor logits(const Inputs& inputs) const {
     const Tensor head = config_.tie_embeddings ? weight("embed_tokens.weight") : by_name_.at("lm_head.weight");
-    const Tensor logits = at::linear(hidden_states(inputs), head);
-    return at::log_softmax(logits, -1, at::kFloat).index({inputs.rows, inputs.targets});
+    return at::linear(hidden_states(inputs), head);
+  }
+
+  // Log-probabilities of the labels, [labelled] float32, from full logits. log_softmax makes float32 of them: for fp16
+  // on CUDA as it reads them, else through a copy.
+  Tensor label_logprobs(const Inputs& inputs) const {
+    return at::log_softmax(logits(inputs), -1, at::kFloat).index({inputs.rows, inputs.targets});
   }
 
   double mean_loss(const Inputs& inputs, const Batch& batch) const {
@@ -218,6 +259,7 @@ class TextbookMezo final : public Executor {
   std::vector<Held> parameters_;
   std::unordered_map<std::string, Tensor> by_name_;
   std::deque<LogEntry> entries_;  // of steps whose result was not yet taken
+  Batch continued_;               // prompts and what next_tokens has put behind them
 };
 
 }  // namespace

@@ -27,12 +27,21 @@ ProgramBuilder::ProgramBuilder(const ParameterTable& table, const PassShape& sha
   program_.num_heads = num_heads;
   const int64_t tokens = shape.tokens();
   program_.token_ids = buffer("token_ids", BufferKind::integers, tokens * 4);
-  program_.labelled_rows = buffer("labelled_rows", BufferKind::integers, tokens * 4);
-  program_.targets = buffer("targets", BufferKind::integers, tokens * 4);
+  program_.labelled_rows = buffer("labelled_rows", BufferKind::integers, shape.labelled() * 4);
+  if (shape.generation == Generation::decode) {
+    ZO2_ASSERT(shape.seq == 1 && shape.cache_tokens > 0);
+    program_.positions = buffer("positions", BufferKind::integers, shape.batch * 4);
+  }
+  ZO2_ASSERT(!shape.generating() || !shape.training());
+  if (shape.generating()) {
+    program_.next_tokens = buffer("next_tokens", BufferKind::integers, 2 * shape.batch * 4, /*persistent=*/true);
+  } else {
+    program_.targets = buffer("targets", BufferKind::integers, tokens * 4);
+    program_.losses = buffer("losses", BufferKind::doubles, shape.branches() * 8, /*persistent=*/true);
+  }
   if (shape.training() && shape.objective != Objective::lm) {
     program_.groups = buffer("groups", BufferKind::integers, 3 * shape.batch * 4);
   }
-  program_.losses = buffer("losses", BufferKind::doubles, shape.branches() * 8, /*persistent=*/true);
   for (int side = 0; side < shape.sides(); ++side) {
     scratch_[side] = buffer(side == 0 ? "W+" : "W-", BufferKind::weights, 0, /*persistent=*/true);  // sized by take()
   }
@@ -43,6 +52,14 @@ ProgramBuilder::ProgramBuilder(const ParameterTable& table, const PassShape& sha
 int ProgramBuilder::buffer(const std::string& name, BufferKind kind, int64_t bytes, bool persistent) {
   program_.buffers.push_back({name, kind, bytes, persistent});
   return static_cast<int>(program_.buffers.size()) - 1;
+}
+
+int ProgramBuilder::cache_buffer(const char* name, int64_t cols) {
+  const PassShape& shape = program_.shape;
+  const int index = buffer(fmt::format("{}.{}", name, caches_), BufferKind::hidden,
+                           shape.batch * shape.cache_tokens * cols * shape.elt_bytes, /*persistent=*/true);
+  program_.buffers[index].shared = true;
+  return index;
 }
 
 int ProgramBuilder::tile(int weight, int64_t first_row, int64_t rows) {
@@ -76,9 +93,10 @@ int64_t ProgramBuilder::rows_per_tile(const Weight& weight) const {
   return std::min(aligned ? align_up(even, kAlignedRows) : even, weight.rows);
 }
 
-Activation ProgramBuilder::activation(const std::string& name, int64_t cols) {
+Activation ProgramBuilder::activation(const std::string& name, int64_t cols, Extent extent) {
   Activation result{{}, cols};
-  const int64_t bytes = program_.shape.tokens() * cols * program_.shape.elt_bytes;
+  const int64_t rows = extent == Extent::tokens ? program_.shape.tokens() : program_.shape.labelled();
+  const int64_t bytes = rows * cols * program_.shape.elt_bytes;
   for (int branch = 0; branch < program_.shape.branches(); ++branch) {
     result.id.push_back(buffer(fmt::format("{}.{}", name, branch), BufferKind::hidden, bytes));
   }
@@ -93,7 +111,7 @@ void ProgramBuilder::gather(int table_weight, GatherIndex index, int64_t index_o
     op.weight = table_weight;
     op.branch = branch;
     op.pair = branch / 2;
-    op.in[0] = index == GatherIndex::tokens ? program_.token_ids : -1;
+    op.in[0] = index == GatherIndex::tokens ? program_.token_ids : program_.positions;
     for (int side = 0; side < sides; ++side) op.out[side] = out.id[branch + side];
     op.out_cols = out.cols;
     op.accumulate = accumulate;
@@ -189,15 +207,33 @@ void ProgramBuilder::linear(const Activation& in, int matrix, const Vectors* vec
 
 Activation ProgramBuilder::attention(const Activation& q, const Activation& k, const Activation& v,
                                      int64_t workspace_bytes) {
+  const bool decode = program_.shape.generation == Generation::decode;
+  int keys = -1;
+  int values = -1;
+  if (program_.shape.cache_tokens > 0) {
+    keys = cache_buffer("keys", k.cols);
+    values = cache_buffer("values", v.cols);
+    ++caches_;
+    Op& op = emit(OpKind::cache);
+    op.in[0] = k.id[0];
+    op.in[1] = v.id[0];
+    op.in[2] = program_.positions;
+    op.out[0] = keys;
+    op.out[1] = values;
+    op.in_cols = op.out_cols = k.cols;
+    op.accumulate = decode;
+  }
   Activation result{{}, q.cols};
-  const int64_t bytes = program_.shape.tokens() * q.cols * program_.shape.elt_bytes + workspace_bytes;
+  int64_t bytes = program_.shape.tokens() * q.cols * program_.shape.elt_bytes;
+  if (!decode) bytes += workspace_bytes;
   for (int branch = 0; branch < program_.shape.branches(); ++branch) {
     result.id.push_back(buffer(fmt::format("attention.{}", branch), BufferKind::attention, bytes));
-    Op& op = emit(OpKind::attention);
+    Op& op = emit(decode ? OpKind::cached_attention : OpKind::attention);
     op.branch = branch;
     op.in[0] = q.id[branch];
-    op.in[1] = k.id[branch];
-    op.in[2] = v.id[branch];
+    op.in[1] = decode ? keys : k.id[branch];
+    op.in[2] = decode ? values : v.id[branch];
+    op.in[3] = program_.positions;
     op.out[0] = result.id[branch];
     op.in_cols = op.out_cols = q.cols;
   }
@@ -205,7 +241,7 @@ Activation ProgramBuilder::attention(const Activation& q, const Activation& k, c
 }
 
 Activation ProgramBuilder::select_rows(const Activation& in) {
-  Activation rows = activation("labelled", in.cols);
+  Activation rows = activation("labelled", in.cols, Extent::labelled);
   for (int branch = 0; branch < program_.shape.branches(); ++branch) {
     Op& op = emit(OpKind::select_rows);
     op.branch = branch;
@@ -224,17 +260,23 @@ void ProgramBuilder::head(const Activation& rows, int table_weight) {
   const int64_t tokens = program_.shape.tokens();
   program_.vocab_size = weight.rows;
   const int64_t step = program_.shape.scheme.full_head ? weight.rows : rows_per_tile(weight);
-  const int logits = buffer("logits", BufferKind::floats, tokens * step * 4);  // [L, rows of the tile]
+  // [L, rows of the tile]
+  const int logits = buffer("logits", BufferKind::floats, program_.shape.labelled() * step * 4);
+  const bool generating = program_.shape.generating();
   std::vector<int> state;  // per branch: running maximum, running sum, target logit; [3, L]
-  for (int branch = 0; branch < branches; ++branch) {
-    state.push_back(buffer(fmt::format("log_sum_exp.{}", branch), BufferKind::floats, 3 * tokens * 4));
-    program_.logprobs.push_back(
-        buffer(fmt::format("logprobs.{}", branch), BufferKind::floats, tokens * 4, /*persistent=*/true));
+  if (generating) {
+    state.push_back(program_.next_tokens);
+  } else {
+    for (int branch = 0; branch < branches; ++branch) {
+      state.push_back(buffer(fmt::format("log_sum_exp.{}", branch), BufferKind::floats, 3 * tokens * 4));
+      program_.logprobs.push_back(
+          buffer(fmt::format("logprobs.{}", branch), BufferKind::floats, tokens * 4, /*persistent=*/true));
+    }
   }
   for (int64_t row = 0; row < weight.rows; row += step) {
     const int index = tile(table_weight, row, std::min(step, weight.rows - row));
     stream_rows(index, [&](int branch, int scratch) {
-      Op& op = emit(OpKind::head);
+      Op& op = emit(generating ? OpKind::arg_max : OpKind::head);
       op.tile = index;
       op.branch = branch;
       op.in[0] = rows.id[branch];
@@ -247,6 +289,7 @@ void ProgramBuilder::head(const Activation& rows, int table_weight) {
       op.extent = Extent::labelled;
     });
   }
+  if (generating) return;
   for (int branch = 0; branch < branches; ++branch) {
     Op& op = emit(OpKind::loss);
     op.branch = branch;

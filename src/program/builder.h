@@ -43,7 +43,7 @@ class ProgramBuilder {
  public:
   ProgramBuilder(const ParameterTable& table, const PassShape& shape, int64_t hidden_size, int64_t num_heads);
 
-  Activation activation(const std::string& name, int64_t cols);
+  Activation activation(const std::string& name, int64_t cols, Extent extent = Extent::tokens);
   // out = or += rows of the table at tokens or positions.
   void gather(int table_weight, GatherIndex index, int64_t index_offset, const Activation& out, bool accumulate);
   Vectors visit_vectors(int packed_weight);
@@ -52,10 +52,12 @@ class ProgramBuilder {
   // `vectors` may be null when there is no bias.
   void linear(const Activation& in, int matrix, const Vectors* vectors, const Activation& out,
               const LinearOptions& options = {});
-  // The result, [tokens, hidden_size], lives in a buffer that also holds `workspace_bytes` for the library.
+  // The result, [tokens, hidden_size], lives in a buffer that also holds `workspace_bytes` for the library. A
+  // generating pass keeps k and v in the cache, and a decode attends to that instead of them, without a library.
   Activation attention(const Activation& q, const Activation& k, const Activation& v, int64_t workspace_bytes);
   Activation select_rows(const Activation& in);
-  // The head over `table`, then the losses; in a training pass also the step's log entries.
+  // The head over `table`, then the losses; in a training pass also the step's log entries; in a generating one the
+  // next tokens instead.
   void head(const Activation& rows, int table_weight);
   // A table that only gathers read: commits now and then by passes that fold without computing.
   void fold_table(int table_weight);
@@ -69,6 +71,8 @@ class ProgramBuilder {
 
  private:
   int buffer(const std::string& name, BufferKind kind, int64_t bytes, bool persistent = false);
+  // A layer's keys or values, [batch, cache_tokens, cols].
+  int cache_buffer(const char* name, int64_t cols);
   int tile(int weight, int64_t first_row, int64_t rows);
   int64_t rows_per_tile(const Weight& weight) const;
   bool blocks() const { return program_.shape.scheme.granularity == Granularity::block; }
@@ -86,6 +90,7 @@ class ProgramBuilder {
   int scratch_[2] = {-1, -1};  // W+ and W-, [rows of the tile, cols]
   int noise_ = -1;             // z of the tile in hand, as large as the widest
   int layers_ = 0;             // begun so far
+  int caches_ = 0;             // attentions whose keys and values are kept, so far
   bool in_layer_ = false;
   size_t layer_begin_ = 0;  // its first operation
 };

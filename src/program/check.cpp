@@ -50,6 +50,12 @@ class Checker {
         records_.push_back({held, -1});
       }
     }
+    for (size_t buffer = 0; buffer < program_.buffers.size(); ++buffer) {
+      if (!program_.buffers[buffer].shared) continue;  // another program may have filled it
+      Access held = buffer_access(static_cast<int>(buffer));
+      held.write = true;
+      records_.push_back({held, -1});
+    }
     const int count = static_cast<int>(schedule_.ops.size());
     for (int pass = 0; pass < 2; ++pass) {
       for (int at = 0; at < count; ++at) {
@@ -209,8 +215,8 @@ class Checker {
       }
       case OpKind::noise: add_buffer(op.out[0], false, true, op.tile); return list;
       case OpKind::inputs:
-        for (int buffer :
-             {program_.token_ids, program_.labelled_rows, program_.targets, program_.groups, program_.losses}) {
+        for (int buffer : {program_.token_ids, program_.positions, program_.labelled_rows, program_.targets,
+                           program_.groups, program_.losses}) {
           add_buffer(buffer, false, true);
         }
         return list;
@@ -231,7 +237,8 @@ class Checker {
         // A tile that is not the first writes its panel beside those of the tiles before it, which must still be there.
         const bool beside = op.kind == OpKind::linear && program_.tiles[op.tile].first_row > 0;
         add_buffer(op.out[0], op.accumulate || beside, true);
-        add_buffer(op.out[1], op.kind == OpKind::loss, true);  // a loss is added to those of the passes before
+        // A loss is added to those of the passes before, keys and values to those of the positions before.
+        add_buffer(op.out[1], op.kind == OpKind::loss || (op.kind == OpKind::cache && op.accumulate), true);
         return list;
       }
     }

@@ -22,7 +22,8 @@ class Costs {
   }
 
   double compute_ms(const Op& op, int64_t step) const {
-    const double tokens = static_cast<double>(program_.shape.tokens());
+    const double tokens =
+        static_cast<double>(op.extent == Extent::tokens ? program_.shape.tokens() : program_.shape.labelled());
     const double elt = static_cast<double>(program_.shape.elt_bytes);
     const double launch = hardware_.launch_us * 1e-3;
     switch (op.kind) {
@@ -42,18 +43,25 @@ class Costs {
                bytes / (hardware_.upload_gbps * 1e6);
       }
       case OpKind::linear:
-      case OpKind::head: {
+      case OpKind::head:
+      case OpKind::arg_max: {
         const Tile& tile = program_.tiles[op.tile];
         const double flops = 2 * tokens * static_cast<double>(tile.count());
         const double rate = hardware_.gemm_tflops * tokens / (tokens + hardware_.gemm_ramp_tokens);
         // Bias, ReLU and residual are part of the product; logits are written and read back in float32.
-        const double logits_bytes = op.kind == OpKind::head ? 8 * tokens * static_cast<double>(tile.rows) : 0;
+        const double logits_bytes = op.kind != OpKind::linear ? 8 * tokens * static_cast<double>(tile.rows) : 0;
         return launch + flops / (rate * 1e9) + logits_bytes / (hardware_.memory_gbps * 1e6);
       }
       case OpKind::attention: {
         // Causal: half of the two [seq, seq, head_dim] products of every head.
         const double flops = 2 * tokens * static_cast<double>(program_.shape.seq * op.in_cols);
         return launch + flops / (hardware_.attention_tflops * 1e9);
+      }
+      case OpKind::cache:  // keys and values, read and written
+        return launch + 4 * tokens * static_cast<double>(op.in_cols) * elt / (hardware_.memory_gbps * 1e6);
+      case OpKind::cached_attention: {  // bound by reading the cache, here a full one
+        const auto positions = static_cast<double>(program_.shape.batch * program_.shape.cache_tokens);
+        return launch + 2 * positions * static_cast<double>(op.in_cols) * elt / (hardware_.memory_gbps * 1e6);
       }
       case OpKind::layer_norm:
       case OpKind::select_rows:

@@ -24,11 +24,12 @@ std::vector<Lifetime> lifetimes(const Program& program) {
   std::vector<Lifetime> lives(program.buffers.size());
   for (int index = 0; index < static_cast<int>(program.ops.size()); ++index) {
     const Op& op = program.ops[index];
-    for (int buffer : {op.in[0], op.in[1], op.in[2], op.out[0], op.out[1], op.weights, op.vectors}) {
+    for (int buffer : {op.in[0], op.in[1], op.in[2], op.in[3], op.out[0], op.out[1], op.weights, op.vectors}) {
       if (buffer >= 0) lives[buffer].touch(index);
     }
     if (op.kind == OpKind::inputs) {
-      for (int buffer : {program.token_ids, program.labelled_rows, program.targets, program.groups}) {
+      for (int buffer :
+           {program.token_ids, program.positions, program.labelled_rows, program.targets, program.groups}) {
         if (buffer >= 0) lives[buffer].touch(index);
       }
     }
@@ -58,7 +59,8 @@ std::vector<int> choose_slot_classes(const ParameterTable& table, const Program&
     classes.push_back(packed ? kVectorSlots : kTileSlots);
   }
   for (const Op& op : program.ops) {
-    if (op.kind == OpKind::head && program.shape.scheme.full_head) classes[op.tile] = kHeadSlot;
+    const bool head = op.kind == OpKind::head || op.kind == OpKind::arg_max;
+    if (head && program.shape.scheme.full_head) classes[op.tile] = kHeadSlot;
   }
   return classes;
 }
@@ -143,12 +145,19 @@ std::vector<int64_t> place_buffers(const Program& program, int64_t& total) {
     if (bytes_a != bytes_b) return bytes_a > bytes_b;
     return lives[a].last - lives[a].first > lives[b].last - lives[b].first;
   });
-  std::vector<int> placed;  // by offset
+  // Shared buffers of every program are the same ones in the same order, so they come to lie at the same places.
   total = 0;
+  for (size_t buffer = 0; buffer < program.buffers.size(); ++buffer) {
+    if (!program.buffers[buffer].shared) continue;
+    offset[buffer] = total;
+    total += aligned(program.buffers[buffer].bytes);
+  }
+  const int64_t begin = total;
+  std::vector<int> placed;  // by offset
   for (int buffer : order) {
     const int64_t bytes = aligned(program.buffers[buffer].bytes);
-    if (bytes == 0 || lives[buffer].last < 0) continue;
-    int64_t at = 0;
+    if (bytes == 0 || lives[buffer].last < 0 || program.buffers[buffer].shared) continue;
+    int64_t at = begin;
     for (int other : placed) {
       const bool together = lives[buffer].first <= lives[other].last && lives[other].first <= lives[buffer].last;
       if (!together) continue;

@@ -2,7 +2,8 @@
 //
 // The arena is one allocation:
 //   [resident tiles][slots for tiles][slots for packed vectors][slot of a full head][buffers of the program in hand]
-// Programs that take turns (training, evaluation) share the last part. Every offset is a multiple of 256 bytes.
+// Programs that take turns (training, evaluation) share the last part; in those that have shared buffers (the cache of
+// a generation) it begins with them, at the same places. Every offset is a multiple of 256 bytes.
 #pragma once
 
 #include <array>
@@ -54,7 +55,8 @@ struct Layout {
 Layout plan_layout(const ParameterTable& table, const std::vector<const Program*>& programs, int slots,
                    ArenaBudget budget);
 
-// Offsets for buffers such that no two that live at the same time overlap; sets `total` to the bytes used.
+// Offsets for buffers such that no two that live at the same time overlap, shared ones first and one after another;
+// sets `total` to the bytes used.
 std::vector<int64_t> place_buffers(const Program& program, int64_t& total);
 
 }  // namespace zo2

@@ -5,9 +5,10 @@
 namespace zo2 {
 
 std::string_view op_name(OpKind kind) {
-  constexpr std::array<std::string_view, 14> kNames{"upload",      "download", "visit",      "fold",   "noise",
-                                                    "inputs",      "gather",   "layer_norm", "linear", "attention",
-                                                    "select_rows", "head",     "loss",       "entry"};
+  constexpr std::array<std::string_view, 17> kNames{
+      "upload",      "download",   "visit",   "fold",      "noise", "inputs",
+      "gather",      "layer_norm", "linear",  "attention", "cache", "cached_attention",
+      "select_rows", "head",       "arg_max", "loss",      "entry"};
   return kNames.at(static_cast<size_t>(kind));
 }
 

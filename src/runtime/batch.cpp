@@ -3,24 +3,34 @@
 
 namespace zo2 {
 
-void check_batch(const Batch& batch, int64_t vocab_size, int64_t max_positions) {
+namespace {
+
+// What holds for every batch: tokens, and rows among them.
+void check_tokens(const Batch& batch, int64_t vocab_size, int64_t max_positions) {
   const int64_t tokens = batch.batch * batch.seq;
   ZO2_CHECK(tokens > 0, UsageError, "the batch is empty");
   ZO2_CHECK(batch.seq <= max_positions, UsageError, "a sequence of {} tokens is longer than the model's {} positions",
             batch.seq, max_positions);
   ZO2_CHECK(static_cast<int64_t>(batch.tokens.size()) == tokens, UsageError, "{} tokens are not a batch of {} x {}",
             batch.tokens.size(), batch.batch, batch.seq);
-  ZO2_CHECK(!batch.rows.empty(), UsageError, "all labels of the batch are ignored: there is nothing to predict");
-  ZO2_CHECK(batch.rows.size() == batch.targets.size() && static_cast<int64_t>(batch.rows.size()) <= tokens, UsageError,
-            "{} labelled rows but {} targets", batch.rows.size(), batch.targets.size());
   for (int32_t id : batch.tokens) {
     ZO2_CHECK(id >= 0 && id < vocab_size, UsageError, "token id {} is outside the vocabulary of {}", id, vocab_size);
   }
-  for (int32_t id : batch.targets) {
-    ZO2_CHECK(id >= 0 && id < vocab_size, UsageError, "label {} is outside the vocabulary of {}", id, vocab_size);
-  }
   for (int32_t row : batch.rows) {
     ZO2_CHECK(row >= 0 && row < tokens, UsageError, "labelled row {} is outside the batch of {} tokens", row, tokens);
+  }
+}
+
+}  // namespace
+
+void check_batch(const Batch& batch, int64_t vocab_size, int64_t max_positions) {
+  check_tokens(batch, vocab_size, max_positions);
+  ZO2_CHECK(!batch.rows.empty(), UsageError, "all labels of the batch are ignored: there is nothing to predict");
+  ZO2_CHECK(
+      batch.rows.size() == batch.targets.size() && static_cast<int64_t>(batch.rows.size()) <= batch.batch * batch.seq,
+      UsageError, "{} labelled rows but {} targets", batch.rows.size(), batch.targets.size());
+  for (int32_t id : batch.targets) {
+    ZO2_CHECK(id >= 0 && id < vocab_size, UsageError, "label {} is outside the vocabulary of {}", id, vocab_size);
   }
   if (batch.answers.empty()) return;
   const auto ascend_to = [](const std::vector<int32_t>& ends, size_t last) {
@@ -51,6 +61,29 @@ void check_batch(const Batch& batch, const Program& program) {
             "a batch of {} x {} tokens does not fit the planned {} x {}", batch.batch, batch.seq, program.shape.batch,
             program.shape.seq);
   if (program.shape.training()) check_objective(batch, program.shape.objective);
+}
+
+void check_continued(const Batch& batch, int64_t vocab_size, int64_t max_positions) {
+  check_tokens(batch, vocab_size, max_positions);
+  ZO2_CHECK(static_cast<int64_t>(batch.rows.size()) == batch.batch && batch.targets.empty(), UsageError,
+            "{} rows and {} targets: each of {} sequences is continued after one row", batch.rows.size(),
+            batch.targets.size(), batch.batch);
+  if (batch.positions.empty()) return;
+  ZO2_CHECK(batch.seq == 1 && static_cast<int64_t>(batch.positions.size()) == batch.batch, UsageError,
+            "{} positions for {} x {} tokens: one each", batch.positions.size(), batch.batch, batch.seq);
+  for (int32_t position : batch.positions) {
+    ZO2_CHECK(position >= 0 && position < max_positions, UsageError, "position {} is not one of {}", position,
+              max_positions);
+  }
+}
+
+void check_continued(const Batch& batch, const Plan& plan) {
+  const GenerationShape& planned = plan.settings.generation;
+  const bool cached = !batch.positions.empty();
+  check_continued(batch, plan.config.vocab_size, cached ? planned.cache_tokens() : plan.config.max_positions);
+  ZO2_CHECK(batch.batch <= planned.batch && batch.seq <= planned.prompt, UsageError,
+            "prompts of {} x {} tokens do not fit the planned {} x {}", batch.batch, batch.seq, planned.batch,
+            planned.prompt);
 }
 
 void check_objective(const Batch& batch, Objective objective) {

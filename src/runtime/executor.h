@@ -20,7 +20,8 @@
 
 namespace zo2 {
 
-// Right-padded sequences and the positions that have a label: row b * seq + i predicts targets of position i + 1.
+// Right-padded sequences and the positions that have a label: row b * seq + i predicts targets of position i + 1. Where
+// sequences are continued (Executor::next_tokens), `rows` are their last real ones and there are no targets.
 struct Batch {
   int64_t batch = 0;
   int64_t seq = 0;
@@ -28,6 +29,8 @@ struct Batch {
   std::vector<int32_t> rows;     // [labelled], ascending, in [0, batch * seq)
   std::vector<int32_t> targets;  // [labelled], in [0, vocab_size)
   int64_t real_tokens = 0;       // without the padding
+  // Where seq is 1 and the tokens follow others that a cache holds: [batch], the position of each; else empty.
+  std::vector<int32_t> positions{};
   // Where sequences are candidates of examples (objectives but lm); else empty.
   std::vector<int32_t> sequence_ends{};  // [batch], ascending to labelled: sequence i's rows end here
   std::vector<int32_t> example_ends{};   // [examples], ascending to batch: example i's sequences end here
@@ -42,6 +45,9 @@ struct Batch {
 void check_batch(const Batch& batch, int64_t vocab_size, int64_t max_positions);
 void check_batch(const Batch& batch, const Program& program);
 void check_objective(const Batch& batch, Objective objective);
+// The same for a batch to be continued, in a plan or (the baseline) without one.
+void check_continued(const Batch& batch, int64_t vocab_size, int64_t max_positions);
+void check_continued(const Batch& batch, const Plan& plan);
 
 // One pass over the weights. A step has several when it accumulates over micro-batches: equal step and seed, ascending
 // pass, last_pass on the last.
@@ -110,6 +116,12 @@ class Executor {
 
   // Evaluates w_t at the current step (after every submitted pass). Never commits.
   virtual EvaluationResult evaluate(const Batch& batch) = 0;
+
+  // The greedy next token of each sequence: the arg-max after its last real token under w_t at the current step, the
+  // first of equal ones. A batch of whole sequences fills the cache anew; one with positions, of as many sequences in
+  // the same order, reads it and adds its tokens. Never commits.
+  virtual std::vector<int32_t> next_tokens(const Batch& batch) = 0;
+  virtual int64_t generation_batch() const = 0;  // most sequences of such a batch; 0: none can be
 
   // Waits for every pass and writes the resident bases back to the host weights, which then hold the bases of the
   // current step by the commit schedule.

@@ -7,6 +7,12 @@ int64_t rows_of(const Op& op, const PassInput& input) {
                                      : static_cast<int64_t>(input.batch.rows.size());
 }
 
+int64_t gathered_row(const Op& op, const Batch& batch, int64_t token) {
+  if (op.index == GatherIndex::tokens) return batch.tokens[static_cast<size_t>(token)];
+  const int64_t position = batch.positions.empty() ? token % batch.seq : batch.positions[static_cast<size_t>(token)];
+  return position + op.index_offset;
+}
+
 bool commits(const Plan& plan, int weight, const PassInput& input) {
   const CommitRule& rule = plan.commits[weight];
   return input.pass == 0 && rule.commits_at(input.step) && rule.folded_steps(input.step) < input.step;

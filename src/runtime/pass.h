@@ -10,6 +10,9 @@ namespace zo2 {
 // The rows of activations that an operation goes over.
 int64_t rows_of(const Op& op, const PassInput& input);
 
+// The row of its table that a gather looks up for a token of the batch.
+int64_t gathered_row(const Op& op, const Batch& batch, int64_t token);
+
 // Whether a weight writes its base back in this pass.
 bool commits(const Plan& plan, int weight, const PassInput& input);
 

@@ -13,15 +13,15 @@ class Sequences final : public EvaluationSet {
     ZO2_CHECK(!sequences_.empty(), UsageError, "the evaluation data has no sequences");
   }
 
-  Evaluation evaluate(const EvaluateBatch& evaluate) const override {
+  Evaluation evaluate(Executor& executor) const override {
     double loss = 0;
     size_t labels = 0;
     for (const Sequence& sequence : sequences_) {
-      const EvaluationResult result = evaluate(make_batch({sequence}));
+      const EvaluationResult result = executor.evaluate(make_batch({sequence}));
       loss += result.loss_sum;
       labels += result.logprobs.size();
     }
-    return {loss / static_cast<double>(labels), {}};
+    return {loss / static_cast<double>(labels), {}, {}};
   }
   Batch first_batch() const override { return make_batch({sequences_.front()}); }
   int64_t batch_size() const override { return 1; }
@@ -37,22 +37,35 @@ class Sequences final : public EvaluationSet {
 
 class Split final : public EvaluationSet {
  public:
-  Split(TaskKind kind, TokenFile file, Objective objective, int64_t batch)
-      : kind_(kind), file_(std::move(file)), objective_(objective), batch_(batch) {}
+  Split(std::shared_ptr<const Task> task, const std::string& split, Objective objective, int64_t batch, bool answering)
+      : task_(std::move(task)),
+        split_(task_->split(split)),
+        objective_(objective),
+        batch_(batch),
+        answering_(answering && task_->kind == TaskKind::generation) {}
 
-  Evaluation evaluate(const EvaluateBatch& evaluate) const override {
-    const SplitEvaluation found = summarise(kind_, file_, score_file(file_, batch_, evaluate));
-    return {found.loss(objective_), found.accuracy};
+  Evaluation evaluate(Executor& executor) const override {
+    const TokenFile& file = split_.file;
+    const auto scores = score_file(file, batch_, [&](const Batch& batch) { return executor.evaluate(batch); });
+    const SplitEvaluation found = summarise(task_->kind, file, scores);
+    Evaluation result{found.loss(objective_), found.accuracy, {}};
+    if (answering_) result.answers = summarise(generate_answers(executor, *task_, split_));
+    return result;
   }
-  Batch first_batch() const override { return make_batch({file_.sequence(0)}); }
+  Batch first_batch() const override { return make_batch({split_.file.sequence(0)}); }
   int64_t batch_size() const override { return batch_; }
-  int64_t longest() const override { return file_.longest(); }
+  int64_t longest() const override { return split_.file.longest(); }
+  GenerationShape generation() const override {
+    if (!answering_) return {};
+    return generation_shape(batch_, longest_of(prompts_of(split_.file)), task_->generation);
+  }
 
  private:
-  TaskKind kind_;
-  TokenFile file_;
+  std::shared_ptr<const Task> task_;
+  const TaskSplit& split_;
   Objective objective_;
   int64_t batch_;
+  bool answering_;
 };
 
 }  // namespace
@@ -85,15 +98,39 @@ SplitEvaluation summarise(TaskKind kind, const TokenFile& file, std::span<const 
   return result;
 }
 
+std::vector<Answer> generate_answers(Executor& executor, const Task& task, const TaskSplit& split,
+                                     const std::function<void(int64_t done)>& on_batch) {
+  Generated generated = generate(executor, prompts_of(split.file), task.generation, /*cached=*/true, on_batch);
+  std::vector<Answer> answers;
+  for (size_t example = 0; example < generated.ids.size(); ++example) {
+    Answer& answer = answers.emplace_back();
+    answer.ids = std::move(generated.ids[example]);
+    answer.text = task.vocabulary.text(answer.ids);
+    answer.f1 = f1_score(answer.text, split.answers[example]);
+    answer.exact = exact_match(answer.text, split.answers[example]);
+  }
+  return answers;
+}
+
+AnswerScores summarise(std::span<const Answer> answers) {
+  AnswerScores scores;
+  for (const Answer& answer : answers) {
+    scores.f1.add(answer.f1);
+    scores.exact.right += answer.exact ? 1 : 0;
+    ++scores.exact.n;
+  }
+  return scores;
+}
+
 std::unique_ptr<EvaluationSet> evaluation_of(std::vector<Sequence> sequences) {
   return std::make_unique<Sequences>(std::move(sequences));
 }
 
-std::unique_ptr<EvaluationSet> evaluation_of(const Task& task, const TaskSplit& split, Objective objective,
-                                             int64_t batch) {
-  ZO2_CHECK(objective == Objective::lm || task.kind == TaskKind::candidates, UsageError,
-            "task {} has no candidates: its objective is lm", task.name);
-  return std::make_unique<Split>(task.kind, split.file, objective, batch);
+std::unique_ptr<EvaluationSet> evaluation_of(std::shared_ptr<const Task> task, const std::string& split,
+                                             Objective objective, int64_t batch, bool answering) {
+  ZO2_CHECK(objective == Objective::lm || task->kind == TaskKind::candidates, UsageError,
+            "task {} has no candidates: its objective is lm", task->name);
+  return std::make_unique<Split>(std::move(task), split, objective, batch, answering);
 }
 
 }  // namespace zo2

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/utf8.h"
 
 namespace zo2 {
 namespace {
@@ -39,34 +40,6 @@ class Characters {
 const Characters& characters() {
   static const Characters instance;
   return instance;
-}
-
-// The next character of UTF-8 text, which must not be empty; U+FFFD for a byte that begins none.
-char32_t take_character(std::string_view& text) {
-  const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
-  const unsigned char lead = byte(0);
-  const size_t length = lead < 0x80 ? 1 : lead >= 0xF0 && lead < 0xF8 ? 4 : lead >= 0xE0 ? 3 : lead >= 0xC0 ? 2 : 0;
-  bool valid = length > 0 && length <= text.size() && lead < 0xF8;
-  char32_t c = length == 1 ? lead : lead & (0xFFU >> (length + 1));
-  for (size_t i = 1; valid && i < length; ++i) {
-    valid = (byte(i) & 0xC0U) == 0x80;
-    c = (c << 6U) | (byte(i) & 0x3FU);
-  }
-  text.remove_prefix(valid ? length : 1);
-  return valid ? c : U'\uFFFD';
-}
-
-void append_character(std::string& text, char32_t c) {
-  if (c < 0x80) {
-    text += static_cast<char>(c);
-    return;
-  }
-  const int more = c < 0x800 ? 1 : c < 0x10000 ? 2 : 3;
-  constexpr unsigned kLead[] = {0, 0xC0, 0xE0, 0xF0};
-  text += static_cast<char>(kLead[more] | (c >> (6U * static_cast<unsigned>(more))));
-  for (int i = more - 1; i >= 0; --i) {
-    text += static_cast<char>(0x80U | ((c >> (6U * static_cast<unsigned>(i))) & 0x3FU));
-  }
 }
 
 bool is_punctuation(char32_t c) {  // Python's string.punctuation
@@ -112,6 +85,24 @@ double Proportion::standard_error() const { return std::sqrt(value() * (1 - valu
 
 std::string Proportion::text() const {
   return fmt::format("{:.2f} % +- {:.2f} ({} of {})", 100 * value(), 100 * standard_error(), right, n);
+}
+
+void Mean::add(double score) {
+  sum += score;
+  squares += score * score;
+  ++n;
+}
+
+double Mean::value() const { return n == 0 ? std::numeric_limits<double>::quiet_NaN() : sum / static_cast<double>(n); }
+
+double Mean::standard_error() const {
+  const auto count = static_cast<double>(n);
+  if (n < 2) return std::numeric_limits<double>::quiet_NaN();
+  return std::sqrt(std::max(0.0, squares - sum * sum / count) / (count * (count - 1)));
+}
+
+std::string Mean::text() const {
+  return fmt::format("{:.2f} % +- {:.2f} ({})", 100 * value(), 100 * standard_error(), n);
 }
 
 std::string normalised_answer(std::string_view text) {

@@ -18,6 +18,18 @@ struct Proportion {
   std::string text() const;       // "81.54 % +- 1.31 (711 of 872)"
 };
 
+// The mean of n independent scores.
+struct Mean {
+  double sum = 0;
+  double squares = 0;
+  int64_t n = 0;
+
+  void add(double score);
+  double value() const;           // NaN for n = 0
+  double standard_error() const;  // of the sample, sqrt(sum (x - mean)^2 / (n (n - 1))); NaN for n < 2
+  std::string text() const;       // of scores in [0, 1]: "46.20 % +- 1.31 (1000)"
+};
+
 // Lower case, without ASCII punctuation and the articles a, an, the, words one space apart (SQuAD 1.1's evaluation
 // script, which MeZO's metrics.py follows). UTF-8 in and out; bytes that are none become U+FFFD. Python's lower()
 // differs in the few letters whose lower case is two (such as a dotted capital I) and in a final sigma.

@@ -100,17 +100,15 @@ std::vector<int32_t> integers(const Json& object, const char* key, const std::st
   return values;
 }
 
-}  // namespace
-
-std::vector<Sequence> read_sequences(const std::filesystem::path& path) {
+// Calls take(object, its input_ids, where it is) for each line of a file of JSON objects.
+template <typename Take>
+void for_each_line(const std::filesystem::path& path, const Take& take) {
   std::ifstream stream(path);
   ZO2_CHECK(stream, IoError, "cannot read {}: {}", path.string(), std::strerror(errno));
-  std::vector<Sequence> sequences;
   std::string line;
   for (int number = 1; std::getline(stream, line); ++number) {
     if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
     const std::string where = fmt::format("{}:{}", path.string(), number);
-    Sequence sequence;
     Json object;
     try {
       object = Json::parse(line);
@@ -118,9 +116,20 @@ std::vector<Sequence> read_sequences(const std::filesystem::path& path) {
       throw UsageError(fmt::format("{}: not valid JSON: {}", where, error.what()));
     }
     ZO2_CHECK(object.is_object(), UsageError, "{}: expected an object with input_ids", where);
-    sequence.input_ids = integers(object, "input_ids", where);
-    ZO2_CHECK(!sequence.input_ids.empty(), UsageError, "{}: input_ids is empty", where);
-    sequence.labels = object.contains("labels") ? integers(object, "labels", where) : sequence.input_ids;
+    std::vector<int32_t> input_ids = integers(object, "input_ids", where);
+    ZO2_CHECK(!input_ids.empty(), UsageError, "{}: input_ids is empty", where);
+    take(object, std::move(input_ids), where);
+  }
+}
+
+}  // namespace
+
+std::vector<Sequence> read_sequences(const std::filesystem::path& path) {
+  std::vector<Sequence> sequences;
+  for_each_line(path, [&](const Json& object, std::vector<int32_t> input_ids, const std::string& where) {
+    Sequence sequence;
+    sequence.labels = object.contains("labels") ? integers(object, "labels", where) : input_ids;
+    sequence.input_ids = std::move(input_ids);
     ZO2_CHECK(sequence.labels.size() == sequence.input_ids.size(), UsageError, "{}: {} labels for {} input_ids", where,
               sequence.labels.size(), sequence.input_ids.size());
     // The first label has no position to be predicted from.
@@ -128,8 +137,16 @@ std::vector<Sequence> read_sequences(const std::filesystem::path& path) {
         std::any_of(sequence.labels.begin() + 1, sequence.labels.end(), [](int32_t id) { return id != kIgnored; });
     ZO2_CHECK(any, UsageError, "{}: no label to predict: every label but the first is ignored ({})", where, kIgnored);
     sequences.push_back(std::move(sequence));
-  }
+  });
   return sequences;
+}
+
+std::vector<std::vector<int32_t>> read_prompts(const std::filesystem::path& path) {
+  std::vector<std::vector<int32_t>> prompts;
+  for_each_line(path, [&](const Json& /*object*/, std::vector<int32_t> input_ids, const std::string& /*where*/) {
+    prompts.push_back(std::move(input_ids));
+  });
+  return prompts;
 }
 
 Batch make_batch(const std::vector<SequenceView>& sequences) {

@@ -30,6 +30,9 @@ struct Sequence {
 // UsageError naming the file and the line, IoError when it cannot be read.
 std::vector<Sequence> read_sequences(const std::filesystem::path& path);
 
+// The same file where only input_ids count: prompts to be continued, of one token or more.
+std::vector<std::vector<int32_t>> read_prompts(const std::filesystem::path& path);
+
 // Right-padded to the longest. Throws UsageError when it is empty.
 Batch make_batch(const std::vector<SequenceView>& sequences);
 

@@ -146,6 +146,14 @@ const TaskSplit& Task::split(const std::string& split_name) const {
   throw UsageError(fmt::format("task {} has no split '{}'; it has {}", name, split_name, fmt::join(names, ", ")));
 }
 
+std::vector<std::span<const int32_t>> prompts_of(const TokenFile& file) {
+  std::vector<std::span<const int32_t>> prompts;
+  for (int64_t example = 0; example < file.examples(); ++example) {
+    prompts.push_back(file.sequence(file.first_sequence(example) + 1).input_ids);
+  }
+  return prompts;
+}
+
 void check_fits(const Task& task, const TokenFile& file, const ModelConfig& model) {
   ZO2_CHECK(task.vocab_size <= model.vocab_size, UsageError,
             "task {} has a vocabulary of {} tokens, model {} of {}: prepare the task with the model's tokenizer",
@@ -153,6 +161,12 @@ void check_fits(const Task& task, const TokenFile& file, const ModelConfig& mode
   ZO2_CHECK(file.longest() <= model.max_positions, UsageError,
             "task {} has a sequence of {} tokens, model {} has {} positions: prepare the task with --max-length {}",
             task.name, file.longest(), model.name, model.max_positions, model.max_positions);
+  if (task.kind != TaskKind::generation) return;
+  const int64_t positions = longest_of(prompts_of(file)) + task.generation.new_tokens - 1;
+  ZO2_CHECK(positions <= model.max_positions, UsageError,
+            "task {}: its longest prompt and {} new tokens take {} positions, model {} has {}: prepare the task with "
+            "--max-length {}",
+            task.name, task.generation.new_tokens, positions, model.name, model.max_positions, model.max_positions);
 }
 
 Task open_task(const fs::path& folder) {
@@ -169,6 +183,18 @@ Task open_task(const fs::path& folder) {
   task.name = manifest.text("task");
   task.kind = parse_kind(manifest);
   task.vocab_size = manifest.at("tokenizer").number("vocab_size");
+  if (task.kind == TaskKind::generation) {
+    const Member generation = manifest.at("generation");
+    task.generation.new_tokens = generation.number("new_tokens");
+    ZO2_CHECK(task.generation.new_tokens > 0, UsageError, "{} is 0", generation.path("new_tokens"));
+    for (int64_t id : generation.numbers("ends")) {
+      ZO2_CHECK(id < task.vocab_size, UsageError, "{}: id {} is outside of the vocabulary of {}",
+                generation.path("ends"), id, task.vocab_size);
+      task.generation.ends.push_back(static_cast<int32_t>(id));
+    }
+    check_hash(generation, "vocabulary_sha256", folder / "vocabulary.txt");
+    task.vocabulary = Vocabulary::open(folder / "vocabulary.txt", task.vocab_size);
+  }
   const Member splits = manifest.at("splits");
   for (const char* name : kSplits) {
     if (splits.contains(name)) task.splits.emplace(name, open_split(folder, name, manifest, task));

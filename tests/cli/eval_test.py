@@ -1,36 +1,16 @@
-"""zo2 eval: candidate scores against transformers' on tiny checkpoints, accuracy of a real model, and what is refused."""
+"""zo2 eval: candidate scores against transformers' on tiny checkpoints, accuracy of a real model, F1 of generated answers,
+and what is refused."""
 
-import hashlib
+import collections
 import json
+import re
+import statistics
+import string
 
 import pytest
 
 pytest.importorskip("tokenizers")
-from task_data.encoding import Sequence  # noqa: E402
-from task_data.sampling import rows_sha256  # noqa: E402
-from task_data.token_file import TokenFileWriter  # noqa: E402
-
-
-def write_task(folder, examples, kind="candidates", vocab=512, answers=None):
-    """A task folder with one split, eval. `examples`: ([(ids, label_begin)], right); labels go to the end."""
-    folder.mkdir()
-    writer = TokenFileWriter()
-    for sequences, right in examples:
-        writer.add([Sequence(ids, begin, len(ids)) for ids, begin in sequences], right)
-    writer.save(folder / "eval.tokens")
-    rows = list(range(len(examples)))
-    split = {"from": "validation", "tokens_sha256": hashlib.sha256((folder / "eval.tokens").read_bytes()).hexdigest(),
-             **writer.counts(), "rows": rows, "rows_sha256": rows_sha256(rows)}
-    if answers is not None:
-        text = "".join(json.dumps(answer) + "\n" for answer in answers)
-        (folder / "eval.answers.jsonl").write_text(text)
-        split["answers_sha256"] = hashlib.sha256(text.encode()).hexdigest()
-    manifest = {"format": 1, "task": "tiny", "kind": kind, "metric": "accuracy", "objective": "lm",
-                "template": {"file": "tiny.yaml", "sha256": ""}, "tokenizer": {"sha256": "", "vocab_size": vocab},
-                "first_token": None, "data_seed": 0, "max_length": 128, "demonstrations": 0, "rules": {},
-                "inputs": {"validation": {"file": "", "sha256": "", "rows": len(rows)}}, "splits": {"eval": split}}
-    (folder / "task.json").write_text(json.dumps(manifest))
-    return folder
+from task_folder import write_task  # noqa: E402
 
 
 def evaluate(zo2, model, task, *flags):
@@ -68,14 +48,95 @@ def test_opt_mini_has_711_of_872_sentences_right_zero_shot(zo2, shared, script, 
     assert result["first_token"] == {"bos": "tokenizer", "id": 2}
 
 
-def test_a_prepared_generation_task_opens_and_has_the_loss_of_its_first_answers(zo2, shared, script, tmp_path):
+def normalised(text):
+    """MeZO's metrics.py, normalize_answer, from SQuAD's evaluation script."""
+    text = "".join(c for c in text.lower() if c not in string.punctuation)
+    return " ".join(re.sub(r"\b(a|an|the)\b", " ", text).split())
+
+
+def f1_of(prediction, answers):
+    """The same file, f1, for answers that exist."""
+    def one(answer):
+        words, expected = normalised(prediction).split(), normalised(answer).split()
+        same = sum((collections.Counter(words) & collections.Counter(expected)).values())
+        return 2 * same / (len(words) + len(expected)) if same else 0.0
+    return max(map(one, answers))
+
+
+@pytest.mark.parametrize("task", ["SQuAD", "DROP"])
+def test_answers_are_generated_and_scored_by_f1(zo2, shared, script, tmp_path, task):
+    tokenizers = pytest.importorskip("tokenizers")
     model, data = shared / "models" / "opt-mini", tmp_path / "data"
     data.mkdir()
-    (data / "dev-v1.1.json").write_bytes((shared / "data" / "squad" / "sample.json").read_bytes())
-    script("prepare_task.py", "SQuAD", "--data", data, "--tokenizer", model, "--out", tmp_path / "task", "--train", 0,
-           "--dev", 0)
-    result = evaluate(zo2, model, tmp_path / "task", "--batch", 4)
-    assert result["n"] >= 4 and 0 < result["lm_loss"] < 11
+    file = {"SQuAD": "dev-v1.1.json", "DROP": "drop_dataset_dev.json"}[task]
+    (data / file).write_bytes((shared / "data" / task.lower() / "sample.json").read_bytes())
+    script("prepare_task.py", task, "--data", data, "--tokenizer", model, "--out", tmp_path / "task", "--train", 0,
+           "--dev", 0, "--eval", 4)
+    result = evaluate(zo2, model, tmp_path / "task", "--predictions", tmp_path / "predictions")
+    lines = [json.loads(line) for line in (tmp_path / "predictions").read_text().splitlines()]
+    given = [json.loads(line) for line in (tmp_path / "task" / "eval.answers.jsonl").read_text().splitlines()]
+    assert [line["answers"] for line in lines] == given and len(given) == result["n"] == 4
+    decode = tokenizers.Tokenizer.from_file(str(model / "tokenizer.json")).decode
+    for line in lines:
+        assert line["text"] == decode(line["output_ids"]).strip()  # nothing for transformers to clean up
+        assert 1 <= len(line["output_ids"]) <= 50 and "\n" not in line["text"]
+        assert line["f1"] == pytest.approx(f1_of(line["text"], line["answers"]), abs=1e-12)
+        assert line["exact_match"] == (normalised(line["text"]) in map(normalised, line["answers"]))
+    scores = [line["f1"] for line in lines]
+    assert result["f1"] == pytest.approx(statistics.mean(scores))
+    assert result["standard_error"] == pytest.approx(statistics.stdev(scores) / 2)
+    assert 0 < result["lm_loss"] < 15
+    for flags in (["--offload"], ["--batch", 1]):
+        again = evaluate(zo2, model, tmp_path / "task", "--predictions", tmp_path / "again", *flags)
+        assert again["f1"] == result["f1"]
+        assert (tmp_path / "again").read_text() == (tmp_path / "predictions").read_text()
+
+
+def test_right_answers_have_f1_1_and_match(zo2, shared, tmp_path):
+    folder = shared / "fixtures" / "hf" / "opt-preln"
+    prompts = [[2, 9, 11], [2, 77], [2, 30, 31, 32]]
+
+    def task(name, answers, **rule):
+        examples = [([(prompt + [7], len(prompt)), (prompt, len(prompt))], [0]) for prompt in prompts]
+        return write_task(tmp_path / name, examples, kind="generation", answers=answers, **rule)
+
+    def lines_of(folder_of_task):
+        result = evaluate(zo2, folder, folder_of_task, "--predictions", tmp_path / "p")
+        return result, [json.loads(line) for line in (tmp_path / "p").read_text().splitlines()]
+
+    _, said = lines_of(task("first", [["x"]] * 3))
+    texts = [line["text"] for line in said]
+    assert texts == [" ".join(map(str, line["output_ids"])) for line in said] and all(len(t.split()) == 5 for t in texts)
+    words = texts[2].split()
+    result, _ = lines_of(task("second", [["x", f"The {texts[0]}!"], [texts[1]], [" ".join(words[:-1])]]))
+    assert (result["exact_match"], result["n"]) == (pytest.approx(2 / 3), 3)
+    assert result["f1"] == pytest.approx((2 + f1_of(texts[2], [" ".join(words[:-1])])) / 3)
+    printed = zo2("eval", "--model", folder, "--task", tmp_path / "second", "--device", "cpu").stdout
+    assert f"F1 {100 * result['f1']:.2f} % +- {100 * result['standard_error']:.2f} (3), exact match 66.67 %" in printed
+    ends = [said[0]["output_ids"][1]]
+    _, ended = lines_of(task("third", [["x"]] * 3, ends=ends))
+    assert ended[0]["output_ids"] == said[0]["output_ids"][:said[0]["output_ids"].index(ends[0]) + 1]
+
+
+def test_what_a_generation_task_claims_is_checked(zo2, shared, tmp_path):
+    folder = shared / "fixtures" / "hf" / "opt-preln"
+
+    def refusal(name, change, **rule):
+        task = write_task(tmp_path / name, [([([2, 5, 6], 2), ([2, 5], 2)], [0])], kind="generation", answers=[["a"]], **rule)
+        change(task)
+        return zo2("eval", "--model", folder, "--task", task, "--device", "cpu", code=2).stderr
+
+    def without_generation(task):
+        manifest = json.loads((task / "task.json").read_text())
+        del manifest["generation"]
+        (task / "task.json").write_text(json.dumps(manifest))
+
+    assert "has no 'generation'" in refusal("none", without_generation)
+    assert "was changed since" in refusal("vocabulary", lambda task: (task / "vocabulary.txt").write_text("00\n"))
+    assert "id 512 is outside" in refusal("ends", lambda task: None, ends=[512])
+    assert "new_tokens is 0" in refusal("tokens", lambda task: None, new_tokens=0)
+    long = refusal("long", lambda task: None, new_tokens=128)
+    assert "128 new tokens take 129 positions, model opt-preln has 128: prepare the task with --max-length 128" in long
 
 
 def test_any_right_candidate_counts_and_the_loss_takes_the_first(zo2, shared, tmp_path):
@@ -121,7 +182,7 @@ def test_what_does_not_fit_the_model_or_the_file_is_named(zo2, shared, tmp_path)
     assert "no split 'dev'; it has eval" in refusal(good, "--split", "dev")
     assert "--batch 0" in refusal(good, "--batch", "0")
     text = write_task(tmp_path / "text", [([([2, 5], 1)], [0])], kind="text")
-    assert "has no candidates" in refusal(text, "--predictions", tmp_path / "p")
+    assert "has neither candidates nor answers" in refusal(text, "--predictions", tmp_path / "p")
     content = (good / "eval.tokens").read_bytes()
     (good / "eval.tokens").write_bytes(content[:-4])
     assert "was changed since" in refusal(good)

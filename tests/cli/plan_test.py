@@ -54,6 +54,37 @@ def test_memory_is_that_of_estimate(zo2, plan):
     assert staged["nvml_projected_bytes"] < registered["nvml_projected_bytes"], "no page tables of registered memory"
 
 
+def test_a_generation_is_estimated_with_its_cache(zo2):
+    def estimate(*flags):
+        return json.loads(zo2("estimate", "opt-1.3b", "--batch", 4, "--seq", 512, "--json", *flags).stdout)
+
+    training, generating = estimate(), estimate("--new-tokens", 50)
+    cache = 24 * 2 * 4 * (512 + 50 - 1) * 2048 * 2  # layers, keys and values, sequences, positions, width, fp16
+    assert (training["cache_bytes"], generating["cache_bytes"]) == (0, cache)
+    # Training's buffers are not there while a cache is.
+    assert cache < generating["arena_bytes"] < training["arena_bytes"] + cache
+    zo2("estimate", "opt-1.3b", "--new-tokens", 2, code=2)  # 2,048 positions are taken by the prompt
+
+
+@pytest.mark.parametrize("bound", ["smallest", "6 GB"])
+def test_a_projected_record_says_what_the_plan_says(zo2, plan, tmp_path, bound):
+    text = f"""
+defaults:
+  model: {{name: opt-13b, tie_embeddings: false}}
+  engine: {{project: true, gpu_memory: {bound}}}
+matrix: {{engine.host: [registered, staged, pageable]}}
+"""
+    cells = plan(text)["cells"]
+    (tmp_path / "p.yaml").write_text(text)
+    zo2("run", tmp_path / "p.yaml", "--out", tmp_path / "out")
+    for cell in cells:
+        result = json.loads(next((tmp_path / "out").glob(f"cells/{cell['slug']}-*/r0/result.json")).read_text())
+        for key in ("arena_bytes", "nvml_projected_bytes"):
+            assert result["metrics"][key] == cell[key], (cell["slug"], key)
+    assert cells[0]["nvml_projected_bytes"] > cells[1]["nvml_projected_bytes"] or bound != "smallest"
+    assert cells[0]["arena_bytes"] < cells[1]["arena_bytes"] or bound == "smallest"
+
+
 def test_a_cell_that_does_not_fit_says_what_is_missing(zo2, plan, tmp_path):
     text = """
 matrix:

@@ -159,14 +159,10 @@ def test_a_failed_run_is_said_with_where_to_look(zo2, manifest, standin, tmp_pat
 
 def test_a_cell_that_selects_and_tests_runs_its_steps_only(zo2, manifest, without_nsight, tmp_path):
     pytest.importorskip("tokenizers")
-    from eval_test import write_task
+    from task_folder import write_task
 
-    task = write_task(tmp_path / "task", [([([2, 5, 7, 9], 2), ([2, 5, 8], 2)], [0])] * 3)
-    description = json.loads((task / "task.json").read_text())
-    description["splits"] |= {"train": description["splits"]["eval"], "dev": description["splits"]["eval"]}
-    (task / "task.json").write_text(json.dumps(description))
-    for split in ("train", "dev"):
-        (task / f"{split}.tokens").write_bytes((task / "eval.tokens").read_bytes())
+    task = write_task(tmp_path / "task", [([([2, 5, 7, 9], 2), ([2, 5, 8], 2)], [0])] * 3,
+                      splits=("train", "dev", "eval"))
     manifest.write_text(MANIFEST.replace("{seq: 8}", f"{{kind: task, path: {task}}}").replace(
         "eval_every: 1", "eval_every: 1, select: dev_loss, objective: candidates"))
     out = tmp_path / "out"

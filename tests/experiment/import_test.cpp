@@ -79,6 +79,14 @@ TEST_F(ImportTest, EveryMistakeIsNamedWithItsLineAndTheOldRecordsStay) {
   EXPECT_THROW(import(line(), "../escape"), UsageError);
 }
 
+TEST_F(ImportTest, AnAccuracyStandsBesideOursOnTheSameTask) {
+  add({.config = {{"data.kind", "task"}, {"data.path", "tasks/sst2"}}, .metrics = {{"test_accuracy", 0.9}}});
+  for (const auto& [task, beside] : std::map<std::string, size_t>{{"elsewhere/sst2", 1}, {"tasks/rte", 0}}) {
+    import(line({{"data.kind", "task"}, {"data.path", task}, {"test_accuracy", 0.8}, {"tokens_per_s", nullptr}}));
+    EXPECT_EQ(build_report(scratch_.path(), {}).beside.size(), beside) << task;
+  }
+}
+
 TEST_F(ImportTest, ComparesWithOursOnTheKeysThatTheLineTells) {
   for (int repeat = 0; repeat < 5; ++repeat) {
     add({.repeat = repeat, .tokens_per_s = 100, .config = {{"method.lr", 1e-5}, {"train.steps", 7}}});

@@ -155,6 +155,32 @@ TEST(Manifest, RepeatsAndTimeoutsOfTheCommandLineWinAndAreRecorded) {
             (std::vector<std::string>{"m.yaml", "--repeats", "5", "--timeout", "0.0"}));
 }
 
+TEST(Manifest, AModelsFolderTakesThePlaceOfANameOfAnEarlierLayer) {
+  const TempFolder scratch;
+  scratch.write("base.yaml", "defaults: {model: {name: opt-1.3b}}");
+  const auto path = scratch.write("m.yaml", "extends: base.yaml\nmatrix: {method.name: [zo2, mezo]}");
+  const ManifestOptions folder{.variant = "", .overrides = {"model.path=models/tiny/"}};
+  EXPECT_EQ(slugs(load_experiment(path, folder)), "tiny-zo2 tiny-mezo ") << "a trailing slash names nothing";
+  const auto child = scratch.write("child.yaml", "extends: m.yaml\ndefaults: {model.path: models/tiny}");
+  EXPECT_EQ(slugs(load_experiment(child)), "tiny-zo2 tiny-mezo ");
+  EXPECT_EQ(slugs(load_experiment(child, {.variant = "", .overrides = {"model.name=opt-125m"}})),
+            "opt-125m-zo2 opt-125m-mezo ");
+  const auto both = scratch.write("both.yaml", "defaults: {model: {name: opt-1.3b, path: models/tiny}}");
+  EXPECT_NE(problems_of(both).find("give model.name or model.path, not both"), std::string::npos);
+}
+
+TEST(Manifest, ABadCommandIsNamedWithItsPlace) {
+  const TempFolder scratch;
+  const auto path = scratch.write("m.yaml", R"(matrix:
+  case:
+    - {method.name: external}
+    - {method.name: external, method.command: [run, "{bach}"]}
+)");
+  const std::string problems = problems_of(path);
+  EXPECT_NE(problems.find("m.yaml:3:21: method external needs method.command"), std::string::npos) << problems;
+  EXPECT_NE(problems.find("m.yaml:4:47: "), std::string::npos) << problems;
+}
+
 TEST(Manifest, MistakesWithVariablesAreNamedOnce) {
   const TempFolder scratch;
   const auto path = scratch.write("m.yaml", R"(vars: {length: many, list: [1, 2], again: "${length}"}

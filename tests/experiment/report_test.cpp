@@ -117,7 +117,7 @@ class BesideTest : public ReportTest {
     options.config.insert({{"model.name", "opt-1.3b"}, {"model.tie_embeddings", false}});
     options.metrics.update({{"pcie_link_generation", generation}, {"pcie_link_width", 16}});
     options.environment = {{"gpu", {{"name", gpu}}}};
-    options.result = {{"chosen", {{"device", "cuda"}}}};
+    options.result["chosen"]["device"] = "cuda";
     add(options);
   }
   BesideFigure only(const ReferenceFigure& figure) {
@@ -147,6 +147,16 @@ TEST_F(BesideTest, OnlyTheSameShapeAndMethodStandBeside) {
     change(other);
     EXPECT_TRUE(report({other}).beside.empty());
   }
+}
+
+TEST_F(BesideTest, ACheckpointIsTiedOrNotAsItWasFoundToBe) {
+  add_on_gpu({.config = {{"model.tie_embeddings", nullptr}},
+              .metrics = {{"nvml_step_peak_bytes", 1'500'000'000}},
+              .result = {{"chosen", {{"tie_embeddings", false}}}}});
+  ReferenceFigure theirs = figure("nvml_step_peak_bytes", 3.75, "GB");
+  EXPECT_EQ(standing(only(theirs)), "better");
+  theirs.tie_embeddings = true;
+  EXPECT_TRUE(report({theirs}).beside.empty());
 }
 
 TEST_F(BesideTest, SpeedIsComparableOnTheSameGpuAndLinkOnly) {
@@ -321,6 +331,50 @@ TEST_F(ReportTest, RecordsOfEarlierRunsAreLeftOutUnlessAskedFor) {
   EXPECT_EQ(report().records.size(), 1u);
   EXPECT_EQ(report().older_records, 1u);
   EXPECT_EQ(build_report(scratch_.path(), {}, true).records.size(), 2u);
+}
+
+TEST_F(ReportTest, RepeatsBeyondThoseOfTheLastRunAndExcludedCellsAreLeftOut) {
+  for (int repeat = 0; repeat < 3; ++repeat) add({.repeat = repeat, .tokens_per_s = 100.0 + repeat});
+  add({.method = "mezo"});
+  std::map<std::string, std::string> hashes;
+  for (const Record& record : report().records) hashes[record.request.slug] = record.request.config_hash;
+  scratch_.write("experiment.json", fmt::format(R"({{"name": "e", "repeats": 2, "cells": [
+      {{"config_hash": "{}", "slug": "a"}}, {{"config_hash": "{}", "slug": "b", "skipped": "too slow"}}]}})",
+                                                hashes["opt-125m-zo2"], hashes["opt-125m-mezo"]));
+  EXPECT_EQ(report().older_records, 2u);
+  ASSERT_EQ(report().measured.size(), 1u);
+  EXPECT_EQ(report().measured[0].tokens_per_s, (std::vector<double>{100, 101}));
+}
+
+TEST_F(ReportTest, RunsThatAStoppingRuleEndedApartAreNotCompared) {
+  const std::map<std::string, Json> stopping{{"train.stop_within", 0.01}};
+  add({.method = "resident", .config = stopping});
+  add({.method = "zo2", .final_weights = "ccc", .config = stopping, .steps = 8});
+  EXPECT_EQ(only_verdict().verdict, Verdict::not_comparable);
+  EXPECT_EQ(only_verdict().reason.find("10 steps against 8, ended by train.stop_within"), 0u) << only_verdict().reason;
+}
+
+TEST_F(ReportTest, RunsOfDifferentLengthFailWithoutAStoppingRule) {
+  add({.method = "resident"});
+  add({.method = "zo2", .steps = 8});
+  EXPECT_EQ(only_verdict().verdict, Verdict::fail);
+}
+
+TEST_F(ReportTest, BothBoundsAreJudgedOnEveryRepeat) {
+  add({.repeat = 0, .tokens_per_s = 500});
+  add({.repeat = 1, .tokens_per_s = 10});
+  const auto judged = [&](int at_most, int at_least) {
+    scratch_.write("experiment.json",
+                   fmt::format(R"({{"name": "e", "expect": [{{"where": {{}}, "metric": "tokens_per_s",
+        "at_most": {}, "at_least": {}, "source": "us"}}]}})",
+                               at_most, at_least));
+    return report().expectations[0];
+  };
+  EXPECT_EQ(judged(1000, 50).verdict, Verdict::fail);
+  EXPECT_EQ(judged(1000, 50).value, 10);
+  EXPECT_EQ(judged(400, 5).verdict, Verdict::fail);
+  EXPECT_EQ(judged(400, 5).value, 500);
+  EXPECT_EQ(judged(500, 10).verdict, Verdict::pass);
 }
 
 TEST_F(ReportTest, AnEmptyFolderIsAnError) { EXPECT_THROW(report(), IoError); }

@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "base/sha256.h"
 #include "base/standin_nvml.h"
+#include "experiment/environment.h"
 #include "experiment/process.h"
 #include "experiment/sweep_folder.h"
 #include "support.h"
@@ -147,6 +148,17 @@ TEST_F(RunnerTest, RepeatsAreInterleavedAndSkippedCellsRecordedOnce) {
   ASSERT_EQ(records.size(), 5u);
   EXPECT_EQ(records[2].state, State::skipped);
   EXPECT_EQ(records[2].result["reason"], "too slow");
+}
+
+TEST_F(RunnerTest, WhatWasMeasuredBeforeACellWasExcludedIsKept) {
+  run(experiment("repeats: 2"), kSucceed);
+  const std::string excluding = "repeats: 2\nexclude: [{where: {method.name: zo2}, reason: too slow}]";
+  run(experiment(excluding), kSucceed);
+  auto records = read_records(out());
+  ASSERT_EQ(records.size(), 2u);
+  EXPECT_EQ(records[0].state, State::ok);
+  run(experiment("repeats: 2"), "exit 1");
+  EXPECT_EQ(read_records(out())[0].state, State::ok) << "and used again once it is back";
 }
 
 TEST_F(RunnerTest, OnlyWhatIsNotThereRunsAgain) {
@@ -290,6 +302,15 @@ TEST_F(RunnerTest, RefusesAnOutputThatItCannotWriteAndAProgramThatIsNotThere) {
   EXPECT_THROW(run_experiment(experiment(), {.out = file / "out", .child = {"/bin/sh"}}), IoError);
   EXPECT_THROW(run_experiment(experiment(), {.out = out(), .child = {"/nowhere/zo2"}}), Error);
   EXPECT_THROW(run_experiment(experiment(), {.out = out(), .child = {"/"}}), Error);
+}
+
+TEST(Environment, TheCommitIsThatOfTheProgramsSources) {
+  const TempFolder scratch;
+  const fs::path program = scratch.write("zo2", "a program");
+  const Nvml nvml;
+  EXPECT_EQ(describe_environment(program, nvml)["git_commit"], "unknown");
+  scratch.write("zo2.commit", "0123abcd-dirty\n");
+  EXPECT_EQ(describe_environment(program, nvml)["git_commit"], "0123abcd-dirty");
 }
 
 TEST(Process, ReportsItsPeakMemory) {

@@ -22,6 +22,7 @@ class SyntheticRecords : public ::testing::Test {
     double gradient = 1.5;
     std::string final_weights = "bbb";
     std::map<std::string, Json> config{};
+    int steps = 10;
     Json metrics = Json::object();
     Json result = Json::object();  // members besides
     Json environment = Json::object();
@@ -39,7 +40,7 @@ class SyntheticRecords : public ::testing::Test {
     scratch_.write(folder + "/env.json", options.environment.dump());
     if (options.state == State::ok) {
       SampleWriter writer(scratch_.path() / folder);
-      for (int step = 0; step < 10; ++step) {
+      for (int step = 0; step < options.steps; ++step) {
         writer.write(StepSample{step, 7u, {11.0}, {10.0}, {step == 0 ? 0.0 : options.gradient}, 20.0});
       }
     }

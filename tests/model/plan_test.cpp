@@ -298,5 +298,50 @@ TEST(Plan, HostBytesAreTheWeights) {
   EXPECT_EQ(make_plan(model_by_name("opt-125m"), {}).host_bytes(), int64_t{125'239'296} * 2);
 }
 
+TEST(Plan, AGenerationKeepsKeysAndValuesOfEveryPositionButTheLastTokens) {
+  PlanSettings settings;
+  settings.pairs = 0;
+  settings.evaluation = false;
+  settings.generation = {3, 20, 50};
+  const Plan plan = make_plan(small(true, true), settings);
+  EXPECT_EQ(plan.cache_bytes(), 4 * 2 * 3 * (20 + 50 - 1) * 64 * 2);  // layers, keys and values, sequences, width, fp16
+  EXPECT_EQ(plan.passes(), (std::vector<const PlannedPass*>{&*plan.prefill, &*plan.decode}));
+  EXPECT_EQ(plan.decode->layout_index, 1);
+  settings.generation.new_tokens = 1;
+  const Plan one = make_plan(small(true, true), settings);
+  EXPECT_EQ(one.cache_bytes(), 0);
+  EXPECT_FALSE(one.decode.has_value());
+  // The cache takes room from no other pass.
+  settings = {};
+  settings.batch = 8;
+  settings.seq = 100;
+  const int64_t without = make_plan(small(true, true), settings).layout.arena_bytes;
+  settings.generation = {1, 20, 50};
+  EXPECT_EQ(make_plan(small(true, true), settings).layout.arena_bytes, without);
+}
+
+TEST(Plan, AsManySequencesAreGeneratedAtATimeAsFitTheArena) {
+  PlanSettings settings;
+  settings.pairs = 0;
+  settings.evaluation = false;
+  settings.generation = {16, 60, 50};
+  for (int64_t budget : {ArenaBudget::kSmallest, ArenaBudget::kAll}) {
+    settings.budget.bytes = budget;
+    const auto arena_of = [&](int64_t batch) {
+      PlanSettings tried = settings;
+      tried.generation.batch = batch;
+      return make_plan(small(false, true), tried).layout.arena_bytes;
+    };
+    const auto fitting = [&](int64_t bytes) {
+      return fitting_generation_batch(small(false, true), settings, cuda_attention_workspace, bytes);
+    };
+    for (int64_t batch : {1, 2, 7, 15, 16}) {
+      EXPECT_EQ(fitting(arena_of(batch)), batch);
+      EXPECT_EQ(fitting(arena_of(batch) - 1), std::max<int64_t>(1, batch - 1));
+    }
+    EXPECT_EQ(fitting(2 * arena_of(16)), 16);
+  }
+}
+
 }  // namespace
 }  // namespace zo2

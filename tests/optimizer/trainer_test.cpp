@@ -35,6 +35,8 @@ class StandinExecutor final : public Executor {
     return result;
   }
   EvaluationResult evaluate(const Batch&) override { return {}; }
+  std::vector<int32_t> next_tokens(const Batch&) override { return {}; }
+  int64_t generation_batch() const override { return 0; }
   void sync_host() override {}
   MemoryMeter memory() const override { return {}; }
 

@@ -13,9 +13,9 @@ using namespace zo2::testing;
 int64_t aligned(int64_t bytes) { return align_up(bytes, kArenaAlignment); }
 
 std::vector<int> buffers_of(const Program& program, const Op& op) {
-  std::vector<int> list{op.in[0], op.in[1], op.in[2], op.out[0], op.out[1], op.weights, op.vectors};
+  std::vector<int> list{op.in[0], op.in[1], op.in[2], op.in[3], op.out[0], op.out[1], op.weights, op.vectors};
   if (op.kind == OpKind::inputs) {
-    list.insert(list.end(), {program.token_ids, program.labelled_rows, program.targets});
+    list.insert(list.end(), {program.token_ids, program.positions, program.labelled_rows, program.targets});
   }
   std::erase(list, -1);
   return list;

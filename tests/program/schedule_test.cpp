@@ -46,7 +46,7 @@ std::string describe(const Case& c) {
 
 TEST(Schedule, IsSoundForEveryModelSlotsOverlapBudgetAndPairs) {
   for_each_case([](const ToyPasses& passes, const Case& c) {
-    for (int program : {0, 1}) {
+    for (int program : {0, 1, 2, 3}) {
       const std::vector<std::string> problems = passes.problems(program, passes.schedule(program, c.overlap));
       EXPECT_TRUE(problems.empty()) << describe(c) << ", program " << program << ": " << problems[0];
     }
@@ -119,7 +119,7 @@ TEST(Schedule, IsSoundForEveryScheme) {
         for (int64_t budget : {ArenaBudget::kSmallest, low + (high - low) / 2, ArenaBudget::kAll}) {
           for (int slots : {2, 3}) {
             const ToyPasses passes(toy, shape, slots, {budget});
-            for (int program : {0, 1}) {
+            for (int program : {0, 1, 2, 3}) {
               for (bool overlap : {true, false}) {
                 const std::vector<std::string> problems = passes.problems(program, passes.schedule(program, overlap));
                 EXPECT_TRUE(problems.empty()) << scheme_name(scheme) << ", budget " << budget << ": " << problems[0];

@@ -90,7 +90,7 @@ inline Program toy_program(const Toy& toy, const ParameterTable& table, const Pa
   }
   Activation rows = builder.select_rows(x);
   if (toy.projected) {
-    const Activation narrow = builder.activation("narrow", toy.embed());
+    const Activation narrow = builder.activation("narrow", toy.embed(), Extent::labelled);
     builder.linear(rows, at.project_out, nullptr, narrow, {.extent = Extent::labelled});
     rows = narrow;
   }
@@ -110,17 +110,25 @@ inline PassShape toy_shape(int pairs) {
   return shape;
 }
 
-// Training and evaluation passes in one arena, as a plan has them.
+// Training, evaluating and generating passes in one arena, as a plan has them.
 struct ToyPasses {
   ParameterTable table;
-  std::vector<Program> programs;  // training, evaluation
+  std::vector<Program> programs;  // training, evaluation, prefill, decode
   Layout layout;
 
   ToyPasses(const Toy& toy, PassShape shape, int slots, ArenaBudget budget) : table(toy_table(toy)) {
     programs.push_back(toy_program(toy, table, shape));
     shape.pairs = 0;
     programs.push_back(toy_program(toy, table, shape));
-    layout = plan_layout(table, {&programs[0], &programs[1]}, slots, budget);
+    shape.batch = 3;
+    shape.seq = 6;
+    shape.cache_tokens = 9;
+    shape.generation = Generation::prefill;
+    programs.push_back(toy_program(toy, table, shape));
+    shape.seq = 1;
+    shape.generation = Generation::decode;
+    programs.push_back(toy_program(toy, table, shape));
+    layout = plan_layout(table, {&programs[0], &programs[1], &programs[2], &programs[3]}, slots, budget);
   }
 
   Schedule schedule(int program, bool overlap = true) const {

@@ -1,6 +1,7 @@
 // The CPU kernels against float64. Tolerances are bounds on the rounding of the float32 arithmetic, with u = 2^-24.
 #include "runtime/cpu/kernels.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -272,6 +273,86 @@ TEST(LogSumExp, MinusInfinityIsAnImpossibleWord) {
   EXPECT_NEAR(head.logprobs[0], -std::log(2.0f), 1e-6f);
   EXPECT_EQ(head.logprobs[1], -kInf);
   EXPECT_EQ(head.total, std::numeric_limits<double>::infinity());
+}
+
+TEST(ArgMax, OverTilesIsTheFirstOfTheGreatestAsInTorch) {
+  const std::vector<std::vector<float>> rows{{1, 3, 2, 3, 0, 3},
+                                             {-2, -1, -4, -1, -1, -1},
+                                             {0, 0, 0, 0, 0, 0},
+                                             {5, 4, 3, 2, 1, 6},
+                                             {-kInf, -kInf, -kInf, -kInf, -3, -kInf},
+                                             {1, 2, kNaN, 9, kNaN, 3},
+                                             {kNaN, 1, 2, 3, 4, 5},
+                                             {1, 2, 3, 4, kInf, kNaN}};
+  const std::vector<int32_t> expected{1, 1, 0, 5, 4, 2, 0, 5};
+  for (int64_t tile : {1, 2, 4, 6}) {
+    std::vector<int32_t> index(rows.size(), -1);
+    std::vector<float> best(rows.size(), kNaN);
+    for (int64_t first = 0; first < 6; first += tile) {
+      const int64_t count = std::min<int64_t>(tile, 6 - first);
+      std::vector<float> logits;
+      for (const auto& row : rows) logits.insert(logits.end(), row.begin() + first, row.begin() + first + count);
+      update_arg_max(logits.data(), first, count, first == 0, {index.data(), best.data()}, 0,
+                     static_cast<int64_t>(rows.size()));
+    }
+    EXPECT_EQ(index, expected) << "tiles of " << tile;
+  }
+}
+
+TEST(Attend, IsWithinTheRoundingOfFloat32) {
+  const uint64_t seed = random_seed();
+  SCOPED_TRACE(seed);
+  std::mt19937_64 random(seed);
+  std::normal_distribution<float> normal;
+  for (DType dtype : kDTypes) {
+    for (const auto& [head_dim, count] : {std::pair<int64_t, int64_t>{64, 200}, {24, 1}, {7, 33}}) {
+      SCOPED_TRACE(fmt::format("{} head_dim {} count {}", dtype_name(dtype), head_dim, count));
+      const int64_t stride = 3 * head_dim;  // the second of three heads
+      const auto draw = [&](int64_t size) {
+        std::vector<float> values(static_cast<size_t>(size));
+        for (float& value : values) value = normal(random);
+        const auto bytes = encode(dtype, values);
+        return std::pair{bytes, decode(dtype, bytes)};
+      };
+      const auto [q_bytes, q] = draw(head_dim);
+      const auto [k_bytes, k] = draw(count * stride);
+      const auto [v_bytes, v] = draw(count * stride);
+      const int64_t head = head_dim * dtype_bytes(dtype);
+      std::vector<std::byte> out(static_cast<size_t>(head));
+      attend(dtype, q_bytes.data(), k_bytes.data() + head, v_bytes.data() + head, out.data(), head_dim, stride, count);
+      const std::vector<float> got = decode(dtype, out);
+      std::vector<double> scores;
+      double largest_score = 0;
+      for (int64_t i = 0; i < count; ++i) {
+        double score = 0;
+        double size = 0;
+        for (int64_t c = 0; c < head_dim; ++c) {
+          const double term = static_cast<double>(q[c]) * k[i * stride + head_dim + c];
+          score += term;
+          size += std::fabs(term);
+        }
+        scores.push_back(score / std::sqrt(static_cast<double>(head_dim)));
+        largest_score = std::max(largest_score, size / std::sqrt(static_cast<double>(head_dim)));
+      }
+      const double maximum = *std::max_element(scores.begin(), scores.end());
+      double total = 0;
+      for (double& score : scores) total += score = std::exp(score - maximum);
+      for (int64_t c = 0; c < head_dim; ++c) {
+        double value = 0;
+        double size = 0;
+        for (int64_t i = 0; i < count; ++i) {
+          value += scores[i] / total * v[i * stride + head_dim + c];
+          size += scores[i] / total * std::fabs(v[i * stride + head_dim + c]);
+        }
+        // A score's error, head_dim / 16 + 8 roundings of its terms, is a relative one of its weight, and twice for the
+        // total; then the sums over `count` positions.
+        const double weight_error = (static_cast<double>(head_dim) / 16 + 8) * kU * largest_score + 4 * kU;
+        const double tolerance =
+            (2 * weight_error + 2 * static_cast<double>(count) * kU) * size + rounding_error(dtype, value);
+        ASSERT_NEAR(got[c], value, tolerance) << c;
+      }
+    }
+  }
 }
 
 }  // namespace

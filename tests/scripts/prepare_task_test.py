@@ -3,13 +3,14 @@
 import hashlib
 import json
 import pathlib
-import struct
 
 import pytest
 
 pytest.importorskip("tokenizers")
 import prepare_task  # noqa: E402
+from folders import InputError  # noqa: E402
 from task_data import encoding, readers, sampling, template  # noqa: E402
+from task_data.token_file import read_token_file  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SUPERGLUE = {"BoolQ": "BoolQ", "CB": "CB", "Copa": "COPA", "MultiRC": "MultiRC", "RTE": "RTE", "ReCoRD": "ReCoRD",
@@ -57,24 +58,9 @@ def prepare(shared, tmp_path, capsys):
 
 
 def read_tokens(path):
-    """[(sequences as (ids, label_begin, label_end), right)] by the grammar of src/task/token_file.h."""
-    content = path.read_bytes()
-    magic, version, reserved, examples, sequences, rights, tokens = struct.unpack_from("<8sIIQQQQ", content)
-    assert (magic, version, reserved) == (b"ZO2TOKEN", 1, 0)
-    at = 48
-    example_table = list(struct.iter_unpack("<II", content[at:at + 8 * (examples + 1)]))
-    at += 8 * (examples + 1)
-    sequence_table = list(struct.iter_unpack("<QII", content[at:at + 16 * (sequences + 1)]))
-    at += 16 * (sequences + 1)
-    right = struct.unpack_from(f"<{rights}I", content, at)
-    ids = struct.unpack_from(f"<{tokens}i", content, at + 4 * rights)
-    assert at + 4 * (rights + tokens) == len(content)
-    read = []
-    for (first, first_right), (end, end_right) in zip(example_table, example_table[1:]):
-        members = [(list(ids[sequence_table[s][0]:sequence_table[s + 1][0]]), *sequence_table[s][1:])
-                   for s in range(first, end)]
-        read.append((members, list(right[first_right:end_right])))
-    return read
+    """[(sequences as (ids, label_begin, label_end), right)]"""
+    return [([(sequence.ids, sequence.label_begin, sequence.label_end) for sequence in example.sequences], example.right)
+            for example in read_token_file(path)]
 
 
 def texts(path, tokenizer):
@@ -179,6 +165,32 @@ def test_one_real_example_of_each_generation_task(prepare, data, tokenizer, task
         assert prompt == alone and prompt.endswith("\nAnswer:") and "\nQuestion: " in prompt
     first = {"SQuAD": "</s>Title: University_of_Notre_Dame\nContext: Architecturally", "DROP": "</s>Passage: "}[task]
     assert examples[0][0][0][0].startswith(first) or manifest["splits"]["eval"]["rows"][0] != 0
+
+
+@pytest.mark.parametrize("task", GENERATION)
+def test_generation_tasks_say_where_answers_end_and_what_ids_spell(prepare, data, tokenizer, task):
+    out, manifest, _ = prepare(task, data(task), "--train", 0, "--dev", 0, "--eval", 1)
+    claims = manifest["generation"]
+    assert claims["new_tokens"] == 50
+    assert claims["ends"] == [tokenizer.encode("\n", add_special_tokens=False).ids[0], 2]
+    vocabulary = (out / "vocabulary.txt").read_bytes()
+    assert claims["vocabulary_sha256"] == hashlib.sha256(vocabulary).hexdigest()
+    spelt = [bytes.fromhex(line) for line in vocabulary.decode().split("\n")[:-1]]
+    assert len(spelt) == manifest["tokenizer"]["vocab_size"] and spelt[:3] == [b"<s>", b"", b""]  # 2 is the first token
+    for text in ("A naïve café, 北京 — \U0001F600\tok\n", "\x00\x7f\xa0\xad  two  spaces", " don't"):
+        ids = tokenizer.encode(text).ids
+        assert ids[0] == 2 and b"".join(spelt[id] for id in ids).decode() == text
+    assert b"\xe5" in spelt  # a part of a character
+    assert all(spelt[id].decode("utf-8", "replace") == tokenizer.decode([id]) for id in range(0, len(spelt), 97))
+    out, _, _ = prepare(task, data(task), "--train", 0, "--dev", 0, "--eval", 1, "--bos", "mezo")
+    assert (out / "vocabulary.txt").read_text().startswith("\n\n\n")  # <s> is, and </s> stays special
+
+
+def test_what_cannot_be_generated_is_refused(prepare, data, tmp_path):
+    text = (ROOT / "experiments" / "tasks" / "SQuAD.yaml").read_text()
+    endless = tmp_path / "endless.yaml"
+    endless.write_text(text.replace("new_tokens: 50\n", ""))
+    assert "says how many" in prepare(endless, data("SQuAD"), code=2)
 
 
 def test_drop_answers_are_numbers_dates_or_spans_in_one_list(tmp_path):
@@ -320,3 +332,15 @@ def test_an_existing_folder_is_not_touched(shared, data, tmp_path, capsys):
                               "--out", str(tmp_path)]) == 2
     assert "exists" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+@pytest.mark.parametrize("spoil, said", [
+    (lambda content: b"ZO3TOKEN" + content[8:], "is no token file"),
+    (lambda content: content[:40], "is no token file"),
+    (lambda content: content[:8] + b"\2" + content[9:], "has version 2"),
+    (lambda content: content[:-4], "its header asks for")])
+def test_a_spoiled_token_file_is_refused(prepare, data, tmp_path, spoil, said):
+    out, _, _ = prepare("SST2", data("SST2"), "--train", 0, "--dev", 0, "--eval", 3)
+    (tmp_path / "spoiled").write_bytes(spoil((out / "eval.tokens").read_bytes()))
+    with pytest.raises(InputError, match=said):
+        read_token_file(tmp_path / "spoiled")

@@ -93,8 +93,14 @@ TEST_F(Tasks, GenerationHasAnswersForEveryExample) {
   Json good = manifest_;
   with_answers("[\"a\"]\n[\"b\", \"c\"]\n")(good);
   folder_.write("task.json", good.dump());
-  EXPECT_EQ(open_task(folder_.path()).split("eval").answers,
-            (std::vector<std::vector<std::string>>{{"a"}, {"b", "c"}}));
+  const Task task = open_task(folder_.path());
+  EXPECT_EQ(task.split("eval").answers, (std::vector<std::vector<std::string>>{{"a"}, {"b", "c"}}));
+  EXPECT_EQ(task.generation.new_tokens, 4);
+  EXPECT_EQ(task.generation.ends, (std::vector<int32_t>{3, 2}));
+  EXPECT_EQ(task.vocabulary.text(std::vector<int32_t>{5, 11, 3}), "5 11 3");
+  const auto prompts = prompts_of(task.split("eval").file);
+  ASSERT_EQ(prompts.size(), 2U);
+  EXPECT_EQ(std::vector<int32_t>(prompts[1].begin(), prompts[1].end()), (std::vector<int32_t>{2, 6}));
 }
 
 }  // namespace

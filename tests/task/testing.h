@@ -69,7 +69,7 @@ inline std::vector<RawExample> small_examples() {
           {{{{2, 7, 1}, 2, 3}, {{2, 7, 3, 3, 4, 4}, 2, 6}, {{2, 7, 11}, 2, 3}}, {0, 2}}};
 }
 
-// task.json and eval.tokens of a candidates task with a vocabulary of 12.
+// task.json and eval.tokens of a candidates task with a vocabulary of 12, and what a generation task has beside it.
 inline Json write_small_task(const TempFolder& folder, const std::vector<RawExample>& examples) {
   const std::string bytes = token_file_bytes(examples);
   folder.write("eval.tokens", bytes);
@@ -82,6 +82,13 @@ inline Json write_small_task(const TempFolder& folder, const std::vector<RawExam
       longest = std::max(longest, length);
     }
   }
+  std::string vocabulary;  // id i spells " i"
+  for (int id = 0; id < 12; ++id) {
+    vocabulary += "20";
+    for (char digit : std::to_string(id)) vocabulary += std::string("3") + digit;
+    vocabulary += "\n";
+  }
+  folder.write("vocabulary.txt", vocabulary);
   Json rows = {4, 1};
   Json split{{"from", "validation"},
              {"tokens_sha256", sha256_hex(bytes)},
@@ -97,6 +104,7 @@ inline Json write_small_task(const TempFolder& folder, const std::vector<RawExam
                 {"kind", "candidates"},
                 {"metric", "accuracy"},
                 {"tokenizer", {{"sha256", std::string(64, '0')}, {"vocab_size", 12}}},
+                {"generation", {{"new_tokens", 4}, {"ends", {3, 2}}, {"vocabulary_sha256", sha256_hex(vocabulary)}}},
                 {"inputs", {{"validation", {{"file", "dev.tsv"}, {"sha256", std::string(64, '1')}, {"rows", 5}}}}},
                 {"splits", {{"eval", split}}}};
   folder.write("task.json", manifest.dump());

@@ -4,6 +4,7 @@
 #include <condition_variable>
 #include <deque>
 #include <exception>
+#include <map>
 #include <mutex>
 #include <optional>
 #include <thread>
@@ -42,6 +43,8 @@ struct Pass {
   int64_t index;  // among the line's passes
   PassInput input;
   int streams_left = kStreams;
+
+  bool training() const { return line->planned->program.shape.training(); }
 };
 
 class CpuExecutor final : public Executor {
@@ -51,8 +54,7 @@ class CpuExecutor final : public Executor {
         settings_(settings),
         arena_(plan.layout.arena_bytes),
         operations_(plan, weights, settings_, arena_) {
-    if (plan.training) training_ = std::make_unique<Line>(*plan.training);
-    if (plan.evaluation) evaluation_ = std::make_unique<Line>(*plan.evaluation);
+    for (const PlannedPass* pass : plan.passes()) lines_.try_emplace(pass, *pass);
     for (int stream = 0; stream < kStreams; ++stream) {
       threads_[stream] = std::jthread([this, stream] { work(static_cast<Stream>(stream)); });
     }
@@ -76,10 +78,10 @@ class CpuExecutor final : public Executor {
   }
 
   void submit(PassInput input) override {
-    ZO2_ASSERT(training_ != nullptr && input.step == next_step_);
-    check_batch(input.batch, training_->planned->program);
+    ZO2_ASSERT(plan_.training && input.step == next_step_);
+    check_batch(input.batch, plan_.training->program);
     if (input.last_pass) ++next_step_;
-    enqueue(*training_, std::move(input));
+    enqueue(*plan_.training, std::move(input));
   }
 
   StepResult next_result() override {
@@ -92,17 +94,21 @@ class CpuExecutor final : public Executor {
   }
 
   EvaluationResult evaluate(const Batch& batch) override {
-    ZO2_ASSERT(evaluation_ != nullptr);
-    const PlannedPass& planned = *evaluation_->planned;
+    ZO2_ASSERT(plan_.evaluation);
+    const PlannedPass& planned = *plan_.evaluation;
     check_batch(batch, planned.program);
-    drain();
-    PassInput input;
-    input.batch = batch;
-    input.step = next_step_;
-    enqueue(*evaluation_, std::move(input));
-    drain();
+    run_apart(planned, batch);
     return {operations_.loss_sum(planned, 0), operations_.logprobs(planned, 0, batch.rows.size())};
   }
+
+  std::vector<int32_t> next_tokens(const Batch& batch) override {
+    check_continued(batch, plan_);
+    const PlannedPass& planned = batch.positions.empty() ? *plan_.prefill : *plan_.decode;
+    run_apart(planned, batch);
+    return operations_.next_tokens(planned, static_cast<size_t>(batch.batch));
+  }
+
+  int64_t generation_batch() const override { return plan_.settings.generation.batch; }
 
   void sync_host() override {
     drain();
@@ -126,7 +132,18 @@ class CpuExecutor final : public Executor {
   }
 
  private:
-  void enqueue(Line& line, PassInput input) {
+  // A pass of w_t, with no other beside it.
+  void run_apart(const PlannedPass& planned, const Batch& batch) {
+    drain();
+    PassInput input;
+    input.batch = batch;
+    input.step = next_step_;
+    enqueue(planned, std::move(input));
+    drain();
+  }
+
+  void enqueue(const PlannedPass& planned, PassInput input) {
+    Line& line = lines_.at(&planned);
     auto pass = std::make_shared<Pass>(Pass{&line, line.submitted++, std::move(input)});
     {
       std::unique_lock lock(mutex_);
@@ -166,7 +183,7 @@ class CpuExecutor final : public Executor {
       }
       {
         const std::lock_guard lock(mutex_);
-        if (stream == Stream::compute && pass->line == training_.get() && pass->input.last_pass) {
+        if (stream == Stream::compute && pass->training() && pass->input.last_pass) {
           results_.push_back(operations_.take_result());
         }
         if (--pass->streams_left == 0) --unfinished_;
@@ -178,7 +195,7 @@ class CpuExecutor final : public Executor {
   void run(Stream stream, const Pass& pass) {
     const PlannedPass& planned = *pass.line->planned;
     Progress& progress = pass.line->progress;
-    const bool training = pass.line == training_.get();
+    const bool training = pass.training();
     const bool traced = training && settings_.trace.contains(pass.input.step);
     std::optional<NvtxRange> step;
     if (training && stream == Stream::compute) step.emplace("step", static_cast<uint64_t>(pass.input.step));
@@ -229,17 +246,14 @@ class CpuExecutor final : public Executor {
   }
 
   void abort_waits() {
-    for (Line* line : {training_.get(), evaluation_.get()}) {
-      if (line != nullptr) line->progress.abort();
-    }
+    for (auto& [pass, line] : lines_) line.progress.abort();
   }
 
   const Plan& plan_;
   const ExecutorSettings settings_;
   Arena arena_;
   Operations operations_;
-  std::unique_ptr<Line> training_;
-  std::unique_ptr<Line> evaluation_;
+  std::map<const PlannedPass*, Line> lines_;  // of the plan's passes
   int64_t next_step_ = 0;
   const Clock::time_point made_ = Clock::now();
   std::vector<TraceSpan> traced_[kStreams];  // each by its stream's thread; read when every pass has ended

@@ -145,6 +145,48 @@ void update_log_sum_exp(const float* logits, const int32_t* targets, int64_t voc
   }
 }
 
+void update_arg_max(const float* logits, int64_t vocab_first, int64_t vocab_rows, bool fresh, const ArgMax& state,
+                    int64_t first, int64_t last) {
+  for (int64_t row = first; row < last; ++row) {
+    const float* x = logits + row * vocab_rows;
+    float best = fresh ? x[0] : state.best[row];
+    int64_t index = fresh ? vocab_first : state.index[row];
+    for (int64_t i = 0; i < vocab_rows && !std::isnan(best); ++i) {
+      if (x[i] <= best) continue;  // not for a NaN
+      best = x[i];
+      index = vocab_first + i;
+    }
+    state.best[row] = best;
+    state.index[row] = static_cast<int32_t>(index);
+  }
+}
+
+void attend(DType dtype, const std::byte* q, const std::byte* keys, const std::byte* values, std::byte* out,
+            int64_t head_dim, int64_t stride, int64_t count) {
+  const int64_t stride_bytes = stride * dtype_bytes(dtype);
+  const std::span<float> query = scratch(0, head_dim);
+  const std::span<float> row = scratch(1, head_dim);
+  const std::span<float> sum = scratch(2, head_dim);
+  const std::span<float> scores = scratch(3, count);
+  to_float(dtype, q, query);
+  const float scale = 1.0f / std::sqrt(static_cast<float>(head_dim));
+  for (int64_t i = 0; i < count; ++i) {
+    to_float(dtype, keys + i * stride_bytes, row);
+    scores[i] = scale * sum_over(head_dim, [&](int64_t c) { return query[c] * row[c]; });
+  }
+  const float maximum = maximum_of(scores.data(), count);
+  std::fill(sum.begin(), sum.end(), 0.0f);
+  float total = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    const float weight = exp_not_positive(scores[i] - maximum);
+    total += weight;
+    to_float(dtype, values + i * stride_bytes, row);
+    for (int64_t c = 0; c < head_dim; ++c) sum[c] = std::fma(weight, row[c], sum[c]);
+  }
+  for (float& value : sum) value /= total;
+  from_float(dtype, sum, out);
+}
+
 double finish_log_probabilities(const LogSumExp& state, int64_t rows, float* logprobs) {
   double total = 0;
   for (int64_t row = 0; row < rows; ++row) {

@@ -34,6 +34,22 @@ struct LogSumExp {
 void update_log_sum_exp(const float* logits, const int32_t* targets, int64_t vocab_first, int64_t vocab_rows,
                         bool fresh, const LogSumExp& state, int64_t first, int64_t last);
 
+// The running arg-max of rows over tiles of the vocabulary, [rows] each.
+struct ArgMax {
+  int32_t* index = nullptr;
+  float* best = nullptr;
+};
+
+// Takes in logits as update_log_sum_exp does. Of equal ones the first wins, and a NaN is greater than any number, as in
+// torch.argmax.
+void update_arg_max(const float* logits, int64_t vocab_first, int64_t vocab_rows, bool fresh, const ArgMax& state,
+                    int64_t first, int64_t last);
+
+// out = softmax(q k^T / sqrt(head_dim)) v of one query over `count` positions; keys and values are `stride` elements
+// apart. Scores, softmax and sums in float32.
+void attend(DType dtype, const std::byte* q, const std::byte* keys, const std::byte* values, std::byte* out,
+            int64_t head_dim, int64_t stride, int64_t count);
+
 // logprobs = target - (maximum + log(sum)); returns the sum of -logprobs in float64, in row order.
 double finish_log_probabilities(const LogSumExp& state, int64_t rows, float* logprobs);
 

@@ -26,6 +26,8 @@ LogSumExp log_sum_exp(std::byte* state, int64_t tokens) {
   return {data, data + tokens, data + 2 * tokens};
 }
 
+ArgMax arg_max_state(std::byte* state, int64_t batch) { return {as<int32_t>(state), as<float>(state) + batch}; }
+
 }  // namespace
 
 void EntryRing::push(const LogEntry& entry) {
@@ -66,8 +68,11 @@ bool Operations::run(const PlannedPass& planned, const ScheduledOp& scheduled, c
     case OpKind::layer_norm: layer_norm(planned, op, input); break;
     case OpKind::linear: linear(planned, op, input); break;
     case OpKind::attention: attention(planned, op, input); break;
+    case OpKind::cache: cache(planned, op, input); break;
+    case OpKind::cached_attention: cached_attention(planned, op, input); break;
     case OpKind::select_rows: select_rows(planned, op, input); break;
     case OpKind::head: head(planned, op, input); break;
+    case OpKind::arg_max: arg_max(planned, op, input); break;
     case OpKind::loss: loss(planned, op, input); break;
     case OpKind::entry: entry(planned, op, input); break;
   }
@@ -170,13 +175,16 @@ void Operations::noise(const PlannedPass& planned, const Op& op, const PassInput
 void Operations::inputs(const PlannedPass& planned, const PassInput& input) {
   const Program& program = planned.program;
   const auto copy = [&](int index, const std::vector<int32_t>& values) {
+    if (index < 0) return;
     const auto bytes = static_cast<int64_t>(values.size() * sizeof(int32_t));
     std::memcpy(buffer(planned, index, bytes), values.data(), static_cast<size_t>(bytes));
   };
   copy(program.token_ids, input.batch.tokens);
+  copy(program.positions, input.batch.positions);
   copy(program.labelled_rows, input.batch.rows);
   copy(program.targets, input.batch.targets);
   if (program.groups >= 0) copy(program.groups, packed_groups(input.batch));
+  if (program.losses < 0) return;
   if (input.pass == 0) {
     step_terms_ = 0;
     std::memset(whole(planned, program.losses), 0, static_cast<size_t>(program.buffers[program.losses].bytes));
@@ -198,7 +206,7 @@ void Operations::gather(const PlannedPass& planned, const Op& op, const PassInpu
   at::parallel_for(0, tokens, kRowGrain, [&](int64_t first, int64_t last) {
     std::vector<std::byte> held(static_cast<size_t>(2 * row_bytes));
     for (int64_t token = first; token < last; ++token) {
-      const int64_t row = op.index == GatherIndex::tokens ? ids[token] : token % input.batch.seq + op.index_offset;
+      const int64_t row = (ids != nullptr ? ids[token] : token % input.batch.seq) + op.index_offset;
       VisitOutput part;
       for (int side = 0; side < 2; ++side) {
         if (!out[side]) continue;
@@ -253,6 +261,44 @@ void Operations::attention(const PlannedPass& planned, const Op& op, const PassI
                  input.batch.batch, input.batch.seq, program.num_heads, op.in_cols / program.num_heads);
 }
 
+void Operations::cache(const PlannedPass& planned, const Op& op, const PassInput& input) {
+  const Batch& batch = input.batch;
+  const int64_t row_bytes = elements_bytes(op.in_cols);
+  const int64_t capacity = planned.program.shape.cache_tokens;
+  const int32_t* positions = op.in[2] >= 0 ? as<int32_t>(buffer(planned, op.in[2], batch.batch * 4)) : nullptr;
+  for (int i = 0; i < 2; ++i) {  // keys, values
+    const std::byte* in = buffer(planned, op.in[i], batch.batch * batch.seq * row_bytes);
+    std::byte* kept = whole(planned, op.out[i]);
+    for (int64_t sequence = 0; sequence < batch.batch; ++sequence) {
+      const int64_t first = sequence * capacity + (positions != nullptr ? positions[sequence] : 0);
+      std::memcpy(kept + first * row_bytes, in + sequence * batch.seq * row_bytes,
+                  static_cast<size_t>(batch.seq * row_bytes));
+    }
+  }
+}
+
+void Operations::cached_attention(const PlannedPass& planned, const Op& op, const PassInput& input) {
+  const Program& program = planned.program;
+  const int64_t batch = input.batch.batch;
+  const int64_t heads = program.num_heads;
+  const int64_t head_dim = op.in_cols / heads;
+  const int64_t sequence_bytes = elements_bytes(program.shape.cache_tokens * op.in_cols);
+  const std::byte* q = buffer(planned, op.in[0], elements_bytes(batch * op.in_cols));
+  const std::byte* keys = buffer(planned, op.in[1], batch * sequence_bytes);
+  const std::byte* values = buffer(planned, op.in[2], batch * sequence_bytes);
+  const int32_t* positions = as<int32_t>(buffer(planned, op.in[3], batch * 4));
+  std::byte* out = buffer(planned, op.out[0], elements_bytes(batch * op.in_cols));
+  at::parallel_for(0, batch * heads, 1, [&](int64_t first, int64_t last) {
+    for (int64_t i = first; i < last; ++i) {
+      const int64_t sequence = i / heads;
+      const int64_t head = elements_bytes(i % heads * head_dim);
+      attend(rules_.dtype, q + elements_bytes(i * head_dim), keys + sequence * sequence_bytes + head,
+             values + sequence * sequence_bytes + head, out + elements_bytes(i * head_dim), head_dim, op.in_cols,
+             positions[sequence] + 1);
+    }
+  });
+}
+
 void Operations::select_rows(const PlannedPass& planned, const Op& op, const PassInput& input) {
   const auto rows = static_cast<int64_t>(input.batch.rows.size());
   const int64_t row_bytes = elements_bytes(op.in_cols);
@@ -264,17 +310,34 @@ void Operations::select_rows(const PlannedPass& planned, const Op& op, const Pas
   }
 }
 
-void Operations::head(const PlannedPass& planned, const Op& op, const PassInput& input) {
+const float* Operations::logits(const PlannedPass& planned, const Op& op, const PassInput& input) {
   const Tile& tile = planned.program.tiles[op.tile];
   const auto rows = static_cast<int64_t>(input.batch.rows.size());
   const std::byte* in = buffer(planned, op.in[0], elements_bytes(rows * op.in_cols));
-  const int32_t* targets = as<int32_t>(buffer(planned, op.in[1], rows * 4));
   auto* logits = as<float>(buffer(planned, op.out[1], rows * tile.rows * 4));
   const std::byte* weights = buffer(planned, op.weights, elements_bytes(tile.count()));
   matmul_to_float(rules_.dtype, in, weights, logits, rows, op.in_cols, tile.rows);
+  return logits;
+}
+
+void Operations::arg_max(const PlannedPass& planned, const Op& op, const PassInput& input) {
+  const Tile& tile = planned.program.tiles[op.tile];
+  const auto rows = static_cast<int64_t>(input.batch.rows.size());
+  const float* scores = logits(planned, op, input);
+  const ArgMax state = arg_max_state(whole(planned, op.out[0]), planned.program.shape.batch);
+  at::parallel_for(0, rows, 1, [&](int64_t first, int64_t last) {
+    update_arg_max(scores, tile.first_row, tile.rows, !op.accumulate, state, first, last);
+  });
+}
+
+void Operations::head(const PlannedPass& planned, const Op& op, const PassInput& input) {
+  const Tile& tile = planned.program.tiles[op.tile];
+  const auto rows = static_cast<int64_t>(input.batch.rows.size());
+  const int32_t* targets = as<int32_t>(buffer(planned, op.in[1], rows * 4));
+  const float* scores = logits(planned, op, input);
   const LogSumExp state = log_sum_exp(whole(planned, op.out[0]), planned.program.shape.tokens());
   at::parallel_for(0, rows, kRowGrain, [&](int64_t first, int64_t last) {
-    update_log_sum_exp(logits, targets, tile.first_row, tile.rows, !op.accumulate, state, first, last);
+    update_log_sum_exp(scores, targets, tile.first_row, tile.rows, !op.accumulate, state, first, last);
   });
 }
 
@@ -330,6 +393,11 @@ double Operations::loss_sum(const PlannedPass& planned, int branch) const {
 std::vector<float> Operations::logprobs(const PlannedPass& planned, int branch, size_t count) const {
   const auto* data = as<float>(buffer(planned, planned.program.logprobs[branch], static_cast<int64_t>(count * 4)));
   return {data, data + count};
+}
+
+std::vector<int32_t> Operations::next_tokens(const PlannedPass& planned, size_t count) const {
+  const int32_t* ids = arg_max_state(whole(planned, planned.program.next_tokens), planned.program.shape.batch).index;
+  return {ids, ids + count};
 }
 
 }  // namespace zo2::cpu

@@ -43,6 +43,7 @@ class Operations {
   StepResult take_result();
   double loss_sum(const PlannedPass& planned, int branch) const;
   std::vector<float> logprobs(const PlannedPass& planned, int branch, size_t count) const;
+  std::vector<int32_t> next_tokens(const PlannedPass& planned, size_t count) const;
 
  private:
   std::byte* buffer(const PlannedPass& planned, int buffer, int64_t bytes) const;
@@ -62,8 +63,12 @@ class Operations {
   void layer_norm(const PlannedPass&, const Op&, const PassInput&);
   void linear(const PlannedPass&, const Op&, const PassInput&);
   void attention(const PlannedPass&, const Op&, const PassInput&);
+  void cache(const PlannedPass&, const Op&, const PassInput&);
+  void cached_attention(const PlannedPass&, const Op&, const PassInput&);
   void select_rows(const PlannedPass&, const Op&, const PassInput&);
+  const float* logits(const PlannedPass&, const Op&, const PassInput&);  // of the tile, [labelled, its rows]
   void head(const PlannedPass&, const Op&, const PassInput&);
+  void arg_max(const PlannedPass&, const Op&, const PassInput&);
   void loss(const PlannedPass&, const Op&, const PassInput&);
   void entry(const PlannedPass&, const Op&, const PassInput&);
 

@@ -1,6 +1,7 @@
 // The CUDA executor: one host thread enqueues each pass, in program order, on a compute, an upload and a download
 // stream; events order them. The host waits only for the ends of passes, never inside one.
 #include <deque>
+#include <map>
 #include <optional>
 
 #include "base/error.h"
@@ -18,12 +19,11 @@ using cuda::Event;
 
 constexpr size_t kPassesInFlight = 4;
 
-// A planned pass and an event for each of its operations that another stream waits for.
+// An event for each operation of a planned pass that another stream waits for.
 struct Line {
-  const PlannedPass* planned;
   std::vector<std::optional<Event>> done;
 
-  explicit Line(const PlannedPass& pass) : planned(&pass), done(pass.schedule.ops.size()) {
+  explicit Line(const PlannedPass& pass) : done(pass.schedule.ops.size()) {
     for (const ScheduledOp& op : pass.schedule.ops) {
       for (const Dependency& after : op.after) {
         if (pass.schedule.ops[after.op].stream != op.stream && !done[after.op]) done[after.op].emplace();
@@ -54,8 +54,7 @@ class CudaExecutor final : public Executor {
       : plan_(plan), settings_(settings), operations_(plan, weights, settings_), last_end_(true) {
     ZO2_CHECK(!settings.direction_source, UsageError, "directions from elsewhere are for the CPU only");
     cuda::load_libtorch_cuda();
-    if (plan.training) training_.emplace(*plan.training);
-    if (plan.evaluation) evaluation_.emplace(*plan.evaluation);
+    for (const PlannedPass* pass : plan.passes()) lines_.try_emplace(pass, *pass);
     for (size_t i = 0; i < kPassesInFlight; ++i) slots_.push_back({operations_.make_pass_memory(), Event(), false});
     for (int64_t i = 0; i < cuda::kStepsInFlight; ++i) step_ends_.emplace_back(true);
   }
@@ -71,11 +70,11 @@ class CudaExecutor final : public Executor {
   }
 
   void submit(PassInput input) override {
-    ZO2_ASSERT(training_.has_value() && input.step == next_step_);
+    ZO2_ASSERT(plan_.training && input.step == next_step_);
     ZO2_ASSERT(next_step_ - finished_ < cuda::kStepsInFlight);
-    check_batch(input.batch, training_->planned->program);
+    check_batch(input.batch, plan_.training->program);
     const NvtxRange range("step", static_cast<uint64_t>(input.step));
-    enqueue(*training_, input);
+    enqueue(*plan_.training, input);
     if (!input.last_pass) return;
     Event& end = step_ends_[static_cast<size_t>(input.step % cuda::kStepsInFlight)];
     end.record(operations_.stream_of(Stream::compute));
@@ -102,15 +101,10 @@ class CudaExecutor final : public Executor {
   }
 
   EvaluationResult evaluate(const Batch& batch) override {
-    ZO2_ASSERT(evaluation_.has_value());
-    const PlannedPass& planned = *evaluation_->planned;
+    ZO2_ASSERT(plan_.evaluation);
+    const PlannedPass& planned = *plan_.evaluation;
     check_batch(batch, planned.program);
-    drain();
-    PassInput input;
-    input.batch = batch;
-    input.step = next_step_;
-    enqueue(*evaluation_, input);
-    drain();
+    run_apart(planned, batch);
     EvaluationResult result;
     result.logprobs.resize(batch.rows.size());
     const Program& program = planned.program;
@@ -119,6 +113,18 @@ class CudaExecutor final : public Executor {
                               batch.rows.size() * 4, cudaMemcpyDeviceToHost));
     return result;
   }
+
+  std::vector<int32_t> next_tokens(const Batch& batch) override {
+    check_continued(batch, plan_);
+    const PlannedPass& planned = batch.positions.empty() ? *plan_.prefill : *plan_.decode;
+    run_apart(planned, batch);
+    std::vector<int32_t> ids(static_cast<size_t>(batch.batch));
+    ZO2_CUDA_CHECK(cudaMemcpy(ids.data(), operations_.whole(planned, planned.program.next_tokens), ids.size() * 4,
+                              cudaMemcpyDeviceToHost));
+    return ids;
+  }
+
+  int64_t generation_batch() const override { return plan_.settings.generation.batch; }
 
   void sync_host() override {
     drain();
@@ -132,7 +138,7 @@ class CudaExecutor final : public Executor {
 
   double copies_only_ms(int steps) override {
     drain();
-    const PlannedPass& planned = *training_->planned;
+    const PlannedPass& planned = *plan_.training;
     const std::vector<ScheduledOp>& ops = planned.schedule.ops;
     cudaStream_t up = operations_.stream_of(Stream::upload);
     cudaStream_t down = operations_.stream_of(Stream::download);
@@ -197,7 +203,7 @@ class CudaExecutor final : public Executor {
     double learning_rate;
   };
 
-  std::optional<Event>& line_done(size_t op) { return training_->done[op]; }
+  std::optional<Event>& line_done(size_t op) { return lines_.at(&*plan_.training).done[op]; }
 
   void drain() {
     cuda::synchronize_device();
@@ -205,8 +211,18 @@ class CudaExecutor final : public Executor {
     for (PassSlot& slot : slots_) slot.busy = false;
   }
 
-  void enqueue(Line& line, const PassInput& input) {
-    const PlannedPass& planned = *line.planned;
+  // A pass of w_t, with no other beside it.
+  void run_apart(const PlannedPass& planned, const Batch& batch) {
+    drain();
+    PassInput input;
+    input.batch = batch;
+    input.step = next_step_;
+    enqueue(planned, input);
+    drain();
+  }
+
+  void enqueue(const PlannedPass& planned, const PassInput& input) {
+    Line& line = lines_.at(&planned);
     PassSlot& slot = slots_[static_cast<size_t>(passes_++) % slots_.size()];
     if (slot.busy) slot.ended.synchronize();
     const bool traced = planned.program.shape.training() && settings_.trace.contains(input.step);
@@ -239,8 +255,7 @@ class CudaExecutor final : public Executor {
   const Plan& plan_;
   const ExecutorSettings settings_;
   cuda::Operations operations_;
-  std::optional<Line> training_;
-  std::optional<Line> evaluation_;
+  std::map<const PlannedPass*, Line> lines_;  // of the plan's passes
   std::vector<PassSlot> slots_;
 
   int64_t passes_ = 0;

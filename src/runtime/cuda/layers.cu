@@ -93,6 +93,88 @@ __global__ void select_rows_kernel(const Word* in, const int32_t* index, Word* o
   for (int64_t i = threadIdx.x; i < row_words; i += blockDim.x) to[i] = from[i];
 }
 
+// A block a row of the batch.
+template <typename Word>
+__global__ void keep_rows_kernel(const Word* in, const int32_t* positions, Word* cache, int64_t seq, int64_t capacity,
+                                 int64_t row_words) {
+  const int64_t sequence = blockIdx.x / seq;
+  const int64_t first = positions != nullptr ? positions[sequence] : 0;
+  const Word* from = in + int64_t{blockIdx.x} * row_words;
+  Word* to = cache + (sequence * capacity + first + blockIdx.x % seq) * row_words;
+  for (int64_t i = threadIdx.x; i < row_words; i += blockDim.x) to[i] = from[i];
+}
+
+// A block for each head of a sequence: first a thread a position, then a thread an element of the head.
+template <typename T>
+__global__ void __launch_bounds__(kThreads) cached_attention_kernel(CachedAttention shape) {
+  extern __shared__ float scores[];  // [positions]
+  __shared__ float partial[kWarps];
+  const int64_t sequence = blockIdx.y;
+  const int64_t stride = shape.heads * shape.head_dim;
+  const int64_t head = blockIdx.x * shape.head_dim;
+  const int64_t cached = sequence * shape.capacity * stride + head;
+  const T* q = reinterpret_cast<const T*>(shape.q) + sequence * stride + head;
+  const T* keys = reinterpret_cast<const T*>(shape.keys) + cached;
+  const T* values = reinterpret_cast<const T*>(shape.values) + cached;
+  const int count = shape.positions[sequence] + 1;
+  const float scale = 1.0f / sqrtf(static_cast<float>(shape.head_dim));
+  float most = -INFINITY;
+  for (int i = threadIdx.x; i < count; i += kThreads) {
+    float score = 0;
+    for (int64_t c = 0; c < shape.head_dim; ++c) score += to_float(q[c]) * to_float(keys[i * stride + c]);
+    scores[i] = score * scale;
+    most = fmaxf(most, scores[i]);
+  }
+  most = block_max(most, partial);
+  float total = 0;
+  for (int i = threadIdx.x; i < count; i += kThreads) {
+    scores[i] = expf(scores[i] - most);
+    total += scores[i];
+  }
+  total = block_sum(total, partial);  // after it every score is there
+  T* out = reinterpret_cast<T*>(shape.out) + sequence * stride + head;
+  for (int64_t c = threadIdx.x; c < shape.head_dim; c += kThreads) {
+    float sum = 0;
+    for (int i = 0; i < count; ++i) sum += scores[i] * to_float(values[i * stride + c]);
+    out[c] = from_float<T>(sum / total);
+  }
+}
+
+// Whether one logit goes before another: greater, or as great and earlier.
+__device__ bool goes_before(float a, int32_t a_index, float b, int32_t b_index) {
+  if (isnan(a) || isnan(b)) return isnan(a) && (!isnan(b) || a_index < b_index);
+  return a > b || (a == b && a_index < b_index);
+}
+
+// A block a row.
+__global__ void __launch_bounds__(kThreads)
+    arg_max_kernel(const float* logits, int32_t vocab_first, int vocab_rows, bool fresh, ArgMax state) {
+  __shared__ float best_of[kThreads];
+  __shared__ int32_t index_of[kThreads];
+  const int64_t row = blockIdx.x;
+  const float* values = logits + row * vocab_rows;
+  float best = fresh ? values[0] : state.best[row];
+  int32_t index = fresh ? vocab_first : state.index[row];
+  const auto consider = [&](float value, int32_t at) {
+    if (!goes_before(value, at, best, index)) return;
+    best = value;
+    index = at;
+  };
+  for (int i = threadIdx.x; i < vocab_rows; i += kThreads) consider(values[i], vocab_first + i);
+  best_of[threadIdx.x] = best;
+  index_of[threadIdx.x] = index;
+  for (int width = kThreads / 2; width > 0; width /= 2) {
+    __syncthreads();
+    if (threadIdx.x >= width) continue;
+    consider(best_of[threadIdx.x + width], index_of[threadIdx.x + width]);
+    best_of[threadIdx.x] = best;
+    index_of[threadIdx.x] = index;
+  }
+  if (threadIdx.x != 0) return;
+  state.best[row] = best;
+  state.index[row] = index;
+}
+
 // A block a row.
 __global__ void __launch_bounds__(kThreads)
     log_sum_exp_kernel(const float* logits, const int32_t* targets, int64_t vocab_first, int vocab_rows, bool fresh,
@@ -199,6 +281,41 @@ void select_rows(const std::byte* in, const int32_t* index, std::byte* out, int6
   } else {
     launch.template operator()<uint16_t>();
   }
+  ZO2_CUDA_CHECK(cudaGetLastError());
+}
+
+void keep_rows(const std::byte* in, const int32_t* positions, std::byte* cache, int64_t batch, int64_t seq,
+               int64_t capacity, int64_t row_bytes, cudaStream_t stream) {
+  const auto launch = [&]<typename Word>() {
+    keep_rows_kernel<<<static_cast<unsigned>(batch * seq), kThreads, 0, stream>>>(
+        reinterpret_cast<const Word*>(in), positions, reinterpret_cast<Word*>(cache), seq, capacity,
+        row_bytes / static_cast<int64_t>(sizeof(Word)));
+  };
+  if (row_bytes % 16 == 0) {
+    launch.template operator()<int4>();
+  } else {
+    launch.template operator()<uint16_t>();
+  }
+  ZO2_CUDA_CHECK(cudaGetLastError());
+}
+
+void cached_attention(DType dtype, const CachedAttention& shape, cudaStream_t stream) {
+  dispatch_dtype(dtype, [&]<typename T>() {
+    const auto scores_bytes = static_cast<int>(shape.capacity) * 4;
+    if (scores_bytes > 47 * 1024) {
+      ZO2_CUDA_CHECK(
+          cudaFuncSetAttribute(cached_attention_kernel<T>, cudaFuncAttributeMaxDynamicSharedMemorySize, scores_bytes));
+    }
+    const dim3 grid(static_cast<unsigned>(shape.heads), static_cast<unsigned>(shape.batch));
+    cached_attention_kernel<T><<<grid, kThreads, static_cast<size_t>(scores_bytes), stream>>>(shape);
+  });
+  ZO2_CUDA_CHECK(cudaGetLastError());
+}
+
+void update_arg_max(const float* logits, int64_t vocab_first, int64_t vocab_rows, bool fresh, const ArgMax& state,
+                    int64_t rows, cudaStream_t stream) {
+  arg_max_kernel<<<static_cast<unsigned>(rows), kThreads, 0, stream>>>(logits, static_cast<int32_t>(vocab_first),
+                                                                       static_cast<int>(vocab_rows), fresh, state);
   ZO2_CUDA_CHECK(cudaGetLastError());
 }
 

@@ -37,6 +37,9 @@ Operations::Operations(const Plan& plan, HostWeights& weights, const ExecutorSet
     ZO2_CHECK(op.kind != OpKind::layer_norm || op.in_cols <= kMostNormCols, UsageError,
               "hidden size {} is beyond the {} that the CUDA layer norm can hold", op.in_cols, kMostNormCols);
   }
+  ZO2_CHECK(plan.settings.generation.cache_tokens() <= kMostCacheTokens, UsageError,
+            "{} positions of a sequence are beyond the {} that the CUDA attention over a cache can hold",
+            plan.settings.generation.cache_tokens(), kMostCacheTokens);
   describe_weights();
 }
 
@@ -91,9 +94,8 @@ void Operations::describe_weights() {
 PassMemory Operations::make_pass_memory() const {
   int64_t words = 0;
   std::vector<int64_t> packed_bytes;
-  for (const auto* pass : {&plan_.training, &plan_.evaluation}) {
-    if (!pass->has_value()) continue;
-    const Program& program = (*pass)->program;
+  for (const PlannedPass* pass : plan_.passes()) {
+    const Program& program = pass->program;
     words = std::max(words, 3 * program.shape.tokens() + (program.groups < 0 ? 0 : 3 * program.shape.batch));
     size_t gathers = 0;
     for (const Op& op : program.ops) {
@@ -163,8 +165,11 @@ bool Operations::run(const PlannedPass& planned, const ScheduledOp& scheduled, c
     case OpKind::layer_norm: layer_norm(planned, op, input); break;
     case OpKind::linear: linear(planned, op, input); break;
     case OpKind::attention: attention(planned, op, input); break;
+    case OpKind::cache: cache(planned, op, input); break;
+    case OpKind::cached_attention: cached_attention(planned, op, input); break;
     case OpKind::select_rows: select_rows(planned, op, input); break;
     case OpKind::head: head(planned, op, input); break;
+    case OpKind::arg_max: arg_max(planned, op, input); break;
     case OpKind::loss: loss(planned, op, input); break;
     case OpKind::entry: entry(planned, op, input); break;
   }
@@ -233,15 +238,18 @@ void Operations::inputs(const PlannedPass& planned, const PassInput& input, Pass
   gathers_ = 0;
   auto* words = memory.words.as<int32_t>();
   const auto copy = [&](int index, const std::vector<int32_t>& values) {
+    if (index < 0) return;
     std::copy(values.begin(), values.end(), words);
     const auto count = static_cast<int64_t>(values.size());
     cuda::copy_words(words, as<int32_t>(buffer(planned, index, count * 4)), count, compute_);
     words += count;
   };
   copy(program.token_ids, input.batch.tokens);
+  copy(program.positions, input.batch.positions);
   copy(program.labelled_rows, input.batch.rows);
   copy(program.targets, input.batch.targets);
   if (program.groups >= 0) copy(program.groups, packed_groups(input.batch));
+  if (program.losses < 0) return;
   if (input.pass == 0) {
     step_terms_ = 0;
     const int64_t bytes = program.buffers[program.losses].bytes;
@@ -258,8 +266,7 @@ void Operations::gather(const PlannedPass& planned, const Op& op, const PassInpu
   if (!table.all_reachable) {
     std::vector<const std::byte*> rows(static_cast<size_t>(tokens));
     for (int64_t token = 0; token < tokens; ++token) {
-      const int64_t row = op.index == GatherIndex::tokens ? input.batch.tokens[static_cast<size_t>(token)]
-                                                          : token % seq + op.index_offset;
+      const int64_t row = gathered_row(op, input.batch, token);
       const bool reachable = table.tiles[static_cast<size_t>(row / table.rows_per_tile)] != nullptr;
       rows[static_cast<size_t>(token)] = reachable ? nullptr : weights_.data(op.weight) + bytes_of(row * op.out_cols);
     }
@@ -318,6 +325,32 @@ void Operations::attention(const PlannedPass& planned, const Op& op, const PassI
                   input.batch.batch, input.batch.seq, program.num_heads, op.in_cols / program.num_heads, compute_);
 }
 
+void Operations::cache(const PlannedPass& planned, const Op& op, const PassInput& input) {
+  const int64_t batch = input.batch.batch;
+  const int64_t seq = input.batch.seq;
+  const int32_t* positions = op.in[2] >= 0 ? as<int32_t>(buffer(planned, op.in[2], batch * 4)) : nullptr;
+  for (int i = 0; i < 2; ++i) {  // keys, values
+    cuda::keep_rows(buffer(planned, op.in[i], bytes_of(batch * seq * op.in_cols)), positions, whole(planned, op.out[i]),
+                    batch, seq, planned.program.shape.cache_tokens, bytes_of(op.in_cols), compute_);
+  }
+}
+
+void Operations::cached_attention(const PlannedPass& planned, const Op& op, const PassInput& input) {
+  const Program& program = planned.program;
+  const int64_t batch = input.batch.batch;
+  cuda::CachedAttention shape;
+  shape.q = buffer(planned, op.in[0], bytes_of(batch * op.in_cols));
+  shape.keys = whole(planned, op.in[1]);
+  shape.values = whole(planned, op.in[2]);
+  shape.positions = as<int32_t>(buffer(planned, op.in[3], batch * 4));
+  shape.out = buffer(planned, op.out[0], bytes_of(batch * op.in_cols));
+  shape.batch = batch;
+  shape.heads = program.num_heads;
+  shape.head_dim = op.in_cols / program.num_heads;
+  shape.capacity = program.shape.cache_tokens;
+  cuda::cached_attention(rules_.dtype, shape, compute_);
+}
+
 void Operations::select_rows(const PlannedPass& planned, const Op& op, const PassInput& input) {
   const auto rows = static_cast<int64_t>(input.batch.rows.size());
   cuda::select_rows(whole(planned, op.in[0]), as<int32_t>(buffer(planned, op.in[1], rows * 4)),
@@ -330,7 +363,7 @@ cuda::LogSumExp Operations::log_sum_exp(const PlannedPass& planned, int index) {
   return {data, data + tokens, data + 2 * tokens};
 }
 
-void Operations::head(const PlannedPass& planned, const Op& op, const PassInput& input) {
+const float* Operations::logits(const PlannedPass& planned, const Op& op, const PassInput& input) {
   const Tile& tile = planned.program.tiles[op.tile];
   const auto rows = static_cast<int64_t>(input.batch.rows.size());
   std::byte* logits = buffer(planned, op.out[1], rows * tile.rows * 4);
@@ -342,8 +375,24 @@ void Operations::head(const PlannedPass& planned, const Op& op, const PassInput&
   shape.float_out = true;
   gemm_.run(shape, buffer(planned, op.in[0], bytes_of(rows * op.in_cols)),
             buffer(planned, op.weights, bytes_of(tile.count())), nullptr, logits, compute_);
-  cuda::update_log_sum_exp(as<float>(logits), as<int32_t>(buffer(planned, op.in[1], rows * 4)), tile.first_row,
-                           tile.rows, !op.accumulate, log_sum_exp(planned, op.out[0]), rows, compute_);
+  return as<float>(logits);
+}
+
+void Operations::head(const PlannedPass& planned, const Op& op, const PassInput& input) {
+  const Tile& tile = planned.program.tiles[op.tile];
+  const auto rows = static_cast<int64_t>(input.batch.rows.size());
+  const float* scores = logits(planned, op, input);
+  cuda::update_log_sum_exp(scores, as<int32_t>(buffer(planned, op.in[1], rows * 4)), tile.first_row, tile.rows,
+                           !op.accumulate, log_sum_exp(planned, op.out[0]), rows, compute_);
+}
+
+void Operations::arg_max(const PlannedPass& planned, const Op& op, const PassInput& input) {
+  const Tile& tile = planned.program.tiles[op.tile];
+  const float* scores = logits(planned, op, input);
+  std::byte* state = whole(planned, op.out[0]);
+  cuda::update_arg_max(scores, tile.first_row, tile.rows, !op.accumulate,
+                       {as<int32_t>(state), as<float>(state) + planned.program.shape.batch},
+                       static_cast<int64_t>(input.batch.rows.size()), compute_);
 }
 
 void Operations::loss(const PlannedPass& planned, const Op& op, const PassInput& input) {

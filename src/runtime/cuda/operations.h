@@ -71,8 +71,12 @@ class Operations {
   void layer_norm(const PlannedPass&, const Op&, const PassInput&);
   void linear(const PlannedPass&, const Op&, const PassInput&);
   void attention(const PlannedPass&, const Op&, const PassInput&);
+  void cache(const PlannedPass&, const Op&, const PassInput&);
+  void cached_attention(const PlannedPass&, const Op&, const PassInput&);
   void select_rows(const PlannedPass&, const Op&, const PassInput&);
+  const float* logits(const PlannedPass&, const Op&, const PassInput&);  // of the tile, [labelled, its rows]
   void head(const PlannedPass&, const Op&, const PassInput&);
+  void arg_max(const PlannedPass&, const Op&, const PassInput&);
   void loss(const PlannedPass&, const Op&, const PassInput&);
   void entry(const PlannedPass&, const Op&, const PassInput&);
 

@@ -135,7 +135,7 @@ __global__ void __launch_bounds__(kThreads)
     gather_rows(GatherTable table, const int32_t* ids, int64_t index_offset, int64_t seq, PendingEntries pending,
                 Direction direction, bool accumulate, T* plus, T* minus) {
   const int64_t token = blockIdx.x;
-  const int64_t row = ids != nullptr ? ids[token] : token % seq + index_offset;
+  const int64_t row = (ids != nullptr ? ids[token] : token % seq) + index_offset;
   const auto first = static_cast<uint64_t>(row * table.cols);
   // Philox blocks do not start at rows when cols is not a multiple of 4.
   const uint64_t index = first / N * N + (uint64_t{blockIdx.y} * kThreads + threadIdx.x) * N;

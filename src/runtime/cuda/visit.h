@@ -66,8 +66,8 @@ struct GatherTable {
   uint32_t parameter_id = 0;
 };
 
-// out[side][token] = or += the folded and perturbed row of ids[token], or of token % seq + index_offset when ids is
-// null.
+// out[side][token] = or += the folded and perturbed row index_offset + ids[token], or index_offset + token % seq when
+// ids is null.
 void gather(const VisitRules& rules, const GatherTable& table, const int32_t* ids, int64_t index_offset, int64_t seq,
             int64_t tokens, const PendingEntries& pending, const Direction& direction, bool accumulate,
             std::byte* const (&out)[2], cudaStream_t stream);
