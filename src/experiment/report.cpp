@@ -1,7 +1,6 @@
 #include "experiment/report.h"
 
 #include <algorithm>
-#include <map>
 #include <utility>
 
 #include "base/error.h"
@@ -98,16 +97,11 @@ std::string state_text(const Report& report, const MeasuredCell& cell) {
   return one ? std::string(state_name(states[0])) : state_counts(states);
 }
 
-std::vector<double> counting_figures(const Report& report, const MeasuredCell& cell, std::string_view metric) {
+std::optional<double> median_figure(const Report& report, const MeasuredCell& cell, std::string_view metric) {
   std::vector<double> values;
   for (const size_t i : cell.repeats) {
     if (const auto value = counting_figure(report.records[i], *find_metric(metric))) values.push_back(*value);
   }
-  return values;
-}
-
-std::optional<double> median_figure(const Report& report, const MeasuredCell& cell, std::string_view metric) {
-  std::vector<double> values = counting_figures(report, cell, metric);
   return values.empty() ? std::nullopt : std::optional(median(std::move(values)));
 }
 

@@ -58,8 +58,7 @@ Report build_report(const std::filesystem::path& dir, const std::vector<Referenc
 
 // How the cell's repeats ended: "ok", or "2 ok, 1 crashed" when they differ.
 std::string state_text(const Report& report, const MeasuredCell& cell);
-// The figures that count (comparable.h) of the cell's repeats, and the middle one if there are any.
-std::vector<double> counting_figures(const Report& report, const MeasuredCell& cell, std::string_view metric);
+// The median of the figures that count (comparable.h) of the cell's repeats, for a metric of the table.
 std::optional<double> median_figure(const Report& report, const MeasuredCell& cell, std::string_view metric);
 // Over all repeats of the cell, each once.
 std::vector<Remark> remarks(const Report& report, const MeasuredCell& cell);
