@@ -194,7 +194,8 @@ class Results:
 
 
 def read_records(folder: pathlib.Path) -> list[Record]:
-    """Every ended repeat under folder/cells of the cells that experiment.json names, in its order.
+    """What the last run asked for of the ended repeats under folder/cells, in the order of experiment.json: its cells but
+    for those that it excluded, and no repeat beyond its number (src/experiment/record_folder.h).
 
     Without that file: every one, by name.
     """
@@ -206,8 +207,10 @@ def read_records(folder: pathlib.Path) -> list[Record]:
     experiment = folder / "experiment.json"
     if not experiment.exists():
         return records
-    ranks = {cell["config_hash"]: rank for rank, cell in enumerate(_read_json(experiment)["cells"])}
-    return sorted((record for record in records if record.config_hash in ranks),
+    asked = _read_json(experiment)
+    ranks = {cell["config_hash"]: rank for rank, cell in enumerate(asked["cells"]) if "skipped" not in cell}
+    return sorted((record for record in records
+                   if record.config_hash in ranks and record.repeat < asked.get("repeats", record.repeat + 1)),
                   key=lambda record: ranks[record.config_hash])
 
 

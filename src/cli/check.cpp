@@ -20,6 +20,14 @@ struct CheckArguments {
   bool json = false;
 };
 
+// The first three, and how many more.
+std::string few(const std::vector<std::string>& names) {
+  const size_t shown = std::min<size_t>(names.size(), 3);
+  const std::string text =
+      fmt::format("{}", fmt::join(names.begin(), names.begin() + static_cast<int64_t>(shown), ", "));
+  return names.size() == shown ? text : fmt::format("{} and {} more", text, names.size() - shown);
+}
+
 int check(const CheckArguments& arguments) {
   const Report report = build_report(arguments.dir, {}, arguments.all);
   const VerdictCounts counts = count_verdicts(report.equality, report.expectations);
@@ -45,9 +53,9 @@ int check(const CheckArguments& arguments) {
       if (verdict != Verdict::pass) text += ", ";
       text += fmt::format("{} {}", counts.of(verdict), verdict_name(verdict));
     }
-    if (!failed.empty()) text += fmt::format("; every repeat failed of {}", fmt::join(failed, ", "));
-    if (!interrupted.empty()) text += fmt::format("; not finished: {}", fmt::join(interrupted, ", "));
-    if (!report.not_run.empty()) text += fmt::format("; no record yet of {}", fmt::join(report.not_run, ", "));
+    if (!failed.empty()) text += fmt::format("; every repeat failed of {}", few(failed));
+    if (!interrupted.empty()) text += fmt::format("; not finished: {}", few(interrupted));
+    if (!report.not_run.empty()) text += fmt::format("; no record yet of {}", few(report.not_run));
     fmt::print("{}: {}: {}\n", report.name, text,
                !holds ? "does not hold"
                : gaps ? "holds, with gaps that --strict refuses"
@@ -69,7 +77,7 @@ void add_check(CLI::App& app, int& exit_code) {
   command->footer(
       "The last line says whether it holds. It does not when a verdict is FAIL, when it is MISSING though the cell "
       "was\n"
-      "run, or when every repeat of a cell failed.\n"
+      "run, or when every repeat of a cell failed otherwise than by running out of memory.\n"
       "Exit code: 0 it holds, 1 it does not, 2 the folder holds no records.");
   command->callback([arguments, &exit_code] { exit_code = check(*arguments); });
 }

@@ -62,12 +62,14 @@ std::vector<State> states_of(const Report& report, const MeasuredCell& cell) {
   return states;
 }
 
-// Those of which no repeat got to its end because of an interruption alone, or else for another reason too.
+// Those of which no repeat got to its end because of an interruption alone, or else for another reason too. That a cell
+// does not fit the memory is what it was run to find out.
 std::vector<std::string> cells_without_figures(const Report& report, bool interrupted) {
   std::vector<std::string> cells;
   for (const MeasuredCell& cell : report.measured) {
     const std::vector<State> states = states_of(report, cell);
-    if (std::ranges::any_of(states, has_figures) || std::ranges::none_of(states, is_failure)) continue;
+    const auto is_broken = [](State state) { return is_failure(state) && state != State::oom; };
+    if (std::ranges::any_of(states, has_figures) || std::ranges::none_of(states, is_broken)) continue;
     const bool alone = std::ranges::all_of(states, [](State state) { return state == State::interrupted; });
     if (alone != interrupted) continue;
     cells.push_back(fmt::format("{} ({})", report.records[cell.first].request.slug, state_counts(states)));

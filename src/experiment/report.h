@@ -63,8 +63,8 @@ std::optional<double> median_figure(const Report& report, const MeasuredCell& ce
 // Over all repeats of the cell, each once.
 std::vector<Remark> remarks(const Report& report, const MeasuredCell& cell);
 
-// Cells of which every repeat failed: "opt-13b-mezo (3 crashed)"; and those that have no figures because a run was
-// interrupted, which the next one begins again.
+// Cells of which every repeat failed, not for want of memory alone: "opt-13b-mezo (3 crashed)"; and those that have no
+// figures because a run was interrupted, which the next one begins again.
 std::vector<std::string> failed_cells(const Report& report);
 std::vector<std::string> interrupted_cells(const Report& report);
 

@@ -445,3 +445,13 @@ def test_accuracy_needs_a_tested_record(tmp_path):
     add(tmp_path, TASK)
     with pytest.raises(NothingToDraw, match="test_accuracy"):
         accuracy.draw(results_of(tmp_path))
+
+
+def test_repeats_beyond_the_last_runs_and_excluded_cells_are_left_out(tmp_path):
+    add(tmp_path, repeats=3, metrics={"tokens_per_s": [1, 2, 3]})
+    add(tmp_path, {"method.name": "mezo"}, metrics={"tokens_per_s": 4})
+    experiment = tmp_path / "experiment.json"
+    asked = json.loads(experiment.read_text())
+    asked["cells"][1]["skipped"] = "too slow"
+    experiment.write_text(json.dumps(asked | {"repeats": 2}))
+    assert [record.number("tokens_per_s") for record in read_records(tmp_path)] == [1, 2]
