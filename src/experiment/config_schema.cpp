@@ -231,7 +231,9 @@ std::string nearest_key(std::string_view key) {
   std::string best;
   size_t least = name.size() / 2 + 1;
   const auto consider = [&](std::string_view candidate, std::string_view result) {
-    const size_t distance = edit_distance(name, candidate);
+    // "sequence" is near to "seq".
+    const bool longer = candidate.size() >= 3 && name.starts_with(candidate);
+    const size_t distance = longer ? 1 : edit_distance(name, candidate);
     if (distance >= least) return;
     least = distance;
     best = result;

@@ -83,6 +83,7 @@ TEST(ConfigSchema, RefusalNamesTheKeyTheExpectationAndTheNearestWord) {
 TEST(ConfigSchema, NearestKeyPrefersTheSameNameInAnotherSection) {
   EXPECT_EQ(nearest_key("engine.lr"), "method.lr");
   EXPECT_EQ(nearest_key("method.writebck_every"), "method.writeback_every");
+  EXPECT_EQ(nearest_key("data.sequence"), "data.seq");
   EXPECT_EQ(nearest_key("xyzzy"), "");
 }
 
