@@ -105,7 +105,10 @@ void rename_durably(const std::filesystem::path& from, const std::filesystem::pa
 }
 
 bool rename_to_new_durably(const std::filesystem::path& from, const std::filesystem::path& to) {
-  const int reason = ::link(from.c_str(), to.c_str()) == 0 ? 0 : errno;
+  int reason = ::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_NOREPLACE) == 0 ? 0 : errno;
+  if (reason == EINVAL || reason == ENOSYS) {  // a file system without it, say NFS: hard links do the same there
+    reason = ::link(from.c_str(), to.c_str()) == 0 ? 0 : errno;
+  }
   ::unlink(from.c_str());
   ZO2_CHECK(reason == 0 || reason == EEXIST, IoError, "cannot create {}: {}", to.string(), std::strerror(reason));
   sync_folder_of(to);

@@ -23,7 +23,7 @@ namespace {
 
 void add_plan_metrics(const Plan& plan, Json& metrics, Json& chosen) {
   const Traffic traffic = traffic_per_step(plan);
-  metrics["arena_planned_bytes"] = plan.layout.arena_bytes;
+  metrics["arena_planned_bytes"] = plan.arena_bytes();
   metrics["tile_bytes"] = plan.widest_tile_bytes();
   metrics["slots"] = plan.layout.tile_slots.count;
   metrics["resident_bytes"] = plan.layout.resident_bytes;

@@ -92,7 +92,7 @@ Needs needs_of(const Json& config, const Hardware* hardware, bool with_forecast)
   }
   try {
     const Plan plan = plan_from_config(config, hardware, with_forecast);
-    needs.arena_bytes = plan.layout.arena_bytes;
+    needs.arena_bytes = plan.arena_bytes();
     if (with_forecast && hardware != nullptr) {
       const Forecast speed = forecast_plan(plan, *hardware);
       needs.pass_ms = speed.step_ms;

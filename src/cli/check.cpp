@@ -32,13 +32,14 @@ int check(const CheckArguments& arguments) {
   const Report report = build_report(arguments.dir, {}, arguments.all);
   const VerdictCounts counts = count_verdicts(report.equality, report.expectations);
   const std::vector<std::string> failed = failed_cells(report);
-  // Expectations of cells that were not run, which is no failure: a part of a sweep may be checked.
-  const auto no_cell = static_cast<int>(std::ranges::count_if(
-      report.expectations, [](const ExpectationVerdict& verdict) { return verdict.slug.empty(); }));
-  const bool broken = counts.of(Verdict::fail) > 0 || counts.of(Verdict::missing) > no_cell || !failed.empty();
+  // Not run or not to its end, which is no failure: a part of a sweep may be checked.
+  const auto is_pending = [](const auto& verdict) { return verdict.verdict == Verdict::missing && verdict.pending; };
+  const auto pending = static_cast<int>(std::ranges::count_if(report.equality, is_pending) +
+                                        std::ranges::count_if(report.expectations, is_pending));
+  const bool broken = counts.of(Verdict::fail) > 0 || counts.of(Verdict::missing) > pending || !failed.empty();
   const std::vector<std::string> interrupted = interrupted_cells(report);
   const bool gaps =
-      no_cell > 0 || !interrupted.empty() || counts.of(Verdict::not_comparable) > 0 || !report.not_run.empty();
+      pending > 0 || !interrupted.empty() || counts.of(Verdict::not_comparable) > 0 || !report.not_run.empty();
   const bool holds = !broken && !(arguments.strict && gaps);
   if (arguments.json) {
     Json json = verdicts_json(report);
@@ -76,8 +77,9 @@ void add_check(CLI::App& app, int& exit_code) {
   command->add_flag("--json", arguments->json, "print JSON");
   command->footer(
       "The last line says whether it holds. It does not when a verdict is FAIL, when it is MISSING though the cell "
-      "was\n"
-      "run, or when every repeat of a cell failed otherwise than by running out of memory.\n"
+      "ran\n"
+      "to an end, or when every repeat of a cell failed. Where a run has not the memory there is no equality to judge\n"
+      "and no failure, but an expectation of it is not met.\n"
       "Exit code: 0 it holds, 1 it does not, 2 the folder holds no records.");
   command->callback([arguments, &exit_code] { exit_code = check(*arguments); });
 }

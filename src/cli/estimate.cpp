@@ -79,7 +79,9 @@ void add_estimate(CLI::App& app, int& /*exit_code*/) {
       ->capture_default_str();
   command->add_option("--tile", options->tile, "auto, or the most bytes of a tile")->capture_default_str();
   command->add_option("--slots", options->settings.slots, "Pieces of the upload ring")->capture_default_str();
-  command->add_option("--perturbations", options->settings.pairs, "Direction pairs a step")->capture_default_str();
+  command->add_option("--perturbations", options->settings.pairs, "Direction pairs a step")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
   command->add_option("--writeback-every", options->settings.writeback_every, "K")->capture_default_str();
   command->add_option("--hardware", options->hardware, "experiments/hardware/NAME.yaml")->capture_default_str();
   command->add_flag("--untied", options->untied, "A head of its own, as in ZO2's table");

@@ -98,7 +98,7 @@ void eval(const EvalOptions& options) {
   LiveLine line;
   const auto scores = score_file(
       file, options.batch, [&](const Batch& batch) { return evaluator.executor().evaluate(batch); },
-      [&](int64_t done) { line.show(done, file.sequences(), "sequences"); });
+      [&](int64_t done) { line.show(done, answering ? file.examples() : file.sequences(), "sequences"); });
   const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
   const SplitEvaluation found = summarise(task.kind, file, scores);
   const auto generation_start = Clock::now();

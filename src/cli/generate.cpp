@@ -30,8 +30,10 @@ struct GenerateOptions {
 
 void generate_lines(const GenerateOptions& options) {
   ZO2_CHECK(options.batch >= 1, UsageError, "--batch {}: at least 1", options.batch);
-  ZO2_CHECK(options.rule.new_tokens >= 1, UsageError, "--max-new {}: at least 1", options.rule.new_tokens);
   const ModelSource source = open_model(options.evaluator.model);
+  ZO2_CHECK(options.rule.new_tokens >= 1 && options.rule.new_tokens <= source.config.max_positions, UsageError,
+            "--max-new {}: between 1 and the model's {} positions", options.rule.new_tokens,
+            source.config.max_positions);
   const std::vector<std::vector<int32_t>> prompts = read_prompts(options.input);
   ZO2_CHECK(!prompts.empty(), UsageError, "{} has no prompts", options.input);
   const std::vector<std::span<const int32_t>> views(prompts.begin(), prompts.end());

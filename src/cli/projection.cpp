@@ -35,9 +35,12 @@ Plan plan_from_config(const Json& config, const Hardware* hardware, bool schedul
   fit_to_data(settings, *data.training, data.evaluation.get(), data.test.get());
   if (method == "resident") settings.budget.bytes = ArenaBudget::kAll;
   const int64_t bound = method == "resident" ? 0 : gpu_memory_from_config(config);
-  if (hardware != nullptr) return plan_for_device(model, settings, bound, *hardware, registers_weights(config));
-  if (bound > 0) settings.budget.bytes = bound;
-  return make_plan(model, settings);
+  if (hardware == nullptr && bound > 0) settings.budget.bytes = bound;
+  Plan plan = hardware != nullptr ? plan_for_device(model, settings, bound, *hardware, registers_weights(config))
+                                  : make_plan(model, settings);
+  const GenerationShape generation = data.test ? data.test->generation() : GenerationShape{};
+  if (generation.batch > 0) plan_answers(plan, generation, cuda_attention_workspace);
+  return plan;
 }
 
 Hardware hardware_by_name(const std::string& name) {
@@ -51,12 +54,13 @@ Forecast forecast_plan(const Plan& plan, const Hardware& hardware) {
 }
 
 Json project(const Plan& plan, const Hardware& hardware, bool registered) {
+  ZO2_ASSERT(plan.training);
   const PlannedPass& pass = *plan.training;
   const Traffic traffic = traffic_per_step(plan);
   const Forecast speed = forecast_plan(plan, hardware);
   return {{"model", plan.config.name},
           {"parameters", plan.table.count()},
-          {"arena_bytes", plan.layout.arena_bytes},
+          {"arena_bytes", plan.arena_bytes()},
           {"tile_bytes", plan.widest_tile_bytes()},
           {"cache_bytes", plan.cache_bytes()},
           {"slots", plan.layout.tile_slots.count},
@@ -66,7 +70,7 @@ Json project(const Plan& plan, const Hardware& hardware, bool registered) {
           {"download_bytes_per_step", traffic.download_bytes},
           {"step_ms", speed.step_ms},
           {"tokens_per_s", speed.tokens_per_s(pass.program.shape)},
-          {"nvml_projected_bytes", hardware.nvml_bytes(plan.layout.arena_bytes, registered ? plan.host_bytes() : 0)},
+          {"nvml_projected_bytes", hardware.nvml_bytes(plan.arena_bytes(), registered ? plan.host_bytes() : 0)},
           {"hardware", hardware.name},
           {"projected", true}};
 }

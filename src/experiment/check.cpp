@@ -45,12 +45,14 @@ struct Outcome {
   Verdict verdict;
   std::string reason;
   int64_t steps = 0;
+  bool pending = false;
 };
 
 Outcome compare_runs(const Record& a, const Record& b) {
   for (const Record* record : {&a, &b}) {
     if (!has_figures(record->state)) {
-      return {Verdict::missing, fmt::format("{} is {}", label(*record), state_name(record->state))};
+      const bool pending = record->state == State::interrupted || record->state == State::oom;
+      return {Verdict::missing, fmt::format("{} is {}", label(*record), state_name(record->state)), 0, pending};
     }
     if (is_aliased(*record)) return {Verdict::not_comparable, "host weights are aliased"};
   }
@@ -149,7 +151,8 @@ std::vector<EqualityVerdict> check_equality(const std::vector<Record>& records) 
     const Record* chosen = reference[numeric_core(record.request.config)];
     if (chosen == &record) continue;
     const Outcome outcome = compare_runs(*chosen, record);
-    verdicts.push_back({label(*chosen), label(record), outcome.verdict, outcome.reason, outcome.steps});
+    verdicts.push_back(
+        {label(*chosen), label(record), outcome.verdict, outcome.reason, outcome.steps, outcome.pending});
   }
   return verdicts;
 }
@@ -162,8 +165,9 @@ std::vector<ExpectationVerdict> check_expectations(const std::vector<Record>& re
     for (const Record& record : records) {
       if (record.state == State::skipped || !matches(expectation.where, record.request.config)) continue;
       const auto [found, fresh] = by_cell.emplace(record.request.config_hash, verdicts.size());
-      if (fresh) verdicts.push_back({expectation, record.request.slug, Verdict::missing, std::nullopt, ""});
+      if (fresh) verdicts.push_back({expectation, record.request.slug, Verdict::missing, std::nullopt, "", true});
       ExpectationVerdict& verdict = verdicts[found->second];
+      verdict.pending = verdict.pending && record.state == State::interrupted;
       const std::string reason = why_not(record, expectation.metric);
       if (!reason.empty()) {
         // A figure that was spoiled says more than one that is not there.
@@ -179,7 +183,8 @@ std::vector<ExpectationVerdict> check_expectations(const std::vector<Record>& re
       verdict.verdict = room(expectation, *verdict.value) >= 0 ? Verdict::pass : Verdict::fail;
       verdict.reason.clear();
     }
-    if (by_cell.empty()) verdicts.push_back({expectation, "", Verdict::missing, std::nullopt, "no such cell has run"});
+    if (by_cell.empty())
+      verdicts.push_back({expectation, "", Verdict::missing, std::nullopt, "no such cell has run", true});
   }
   return verdicts;
 }

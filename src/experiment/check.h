@@ -19,8 +19,9 @@ struct EqualityVerdict {
   std::string left;  // slug and repeat
   std::string right;
   Verdict verdict = Verdict::missing;
-  std::string reason;  // what differs first; what was compared when equal
-  int64_t steps = 0;   // compared
+  std::string reason;    // what differs first; what was compared when equal
+  int64_t steps = 0;     // compared
+  bool pending = false;  // MISSING because of a run that was interrupted, or that has not the memory
 };
 
 // The part of a configuration that decides numbers: all but the method's name and the keys that are not numerics.
@@ -42,6 +43,7 @@ struct ExpectationVerdict {
   Verdict verdict = Verdict::missing;
   std::optional<double> value;  // of the worst repeat that counts
   std::string reason{};         // why there is no PASS or FAIL
+  bool pending = false;         // MISSING because every repeat was interrupted, or no such cell has run
 };
 // A verdict for each cell that an expectation names. MISSING: no repeat ended with the figure. NOT-COMPARABLE: those
 // that did were spoiled (comparable.h).

@@ -117,11 +117,12 @@ bool has_metric(const SideCell& cell, std::string_view name) {
   });
 }
 
-// "3 crashed", when no repeat has figures; else empty.
+// "3 crashed", when no repeat has figures and not all were interrupted; else empty.
 std::string failure_of(const SideCell& cell) {
   std::vector<State> states;
   for (const Record* record : cell.repeats) states.push_back(record->state);
-  return std::ranges::any_of(states, has_figures) ? "" : state_counts(states);
+  const bool unfinished = std::ranges::all_of(states, [](State state) { return state == State::interrupted; });
+  return unfinished || std::ranges::any_of(states, has_figures) ? "" : state_counts(states);
 }
 
 MetricComparison compare_metric(const SideCell& left, const SideCell& right, const Metric& metric, double threshold,

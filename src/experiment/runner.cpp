@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "base/error.h"
+#include "experiment/comparable.h"
 #include "experiment/config_schema.h"
 #include "experiment/environment.h"
 #include "experiment/external.h"
@@ -253,7 +254,7 @@ class Runner {
       const State state = record->state;
       if (state == State::interrupted) return std::nullopt;
       if (cell.skip_reason) {  // what was measured before it was excluded is kept; readers leave it out
-        const bool stands = state != State::skipped || record->result["reason"] == *cell.skip_reason;
+        const bool stands = has_figures(state) || record->result.value("reason", "") == *cell.skip_reason;
         return stands ? std::move(record) : std::nullopt;
       }
       if (options_.rerun || state == State::skipped) return std::nullopt;

@@ -98,19 +98,25 @@ Plan make_plan(const ModelConfig& config, const PlanSettings& settings, const At
   return plan;
 }
 
-int64_t fitting_generation_batch(const ModelConfig& config, const PlanSettings& settings,
-                                 const AttentionWorkspace& workspace, int64_t bytes) {
+Plan plan_answers(Plan& training, const GenerationShape& generation, const AttentionWorkspace& workspace) {
+  PlanSettings settings = training.settings;
+  settings.pairs = 0;
+  settings.tile_bytes = training.any().program.shape.tile_bytes;
+  settings.generation = generation;
   PlanSettings tried = settings;
   tried.scheduled = false;
   if (tried.budget.bytes != ArenaBudget::kAll) tried.budget.bytes = ArenaBudget::kSmallest;
   int64_t fits = 1;
-  int64_t beyond = settings.generation.batch + 1;
+  int64_t beyond = generation.batch + 1;
   while (fits + 1 < beyond) {
     tried.generation.batch = (fits + beyond) / 2;
-    const bool fit = make_plan(config, tried, workspace).layout.arena_bytes <= bytes;
+    const bool fit = make_plan(training.config, tried, workspace).layout.arena_bytes <= training.layout.arena_bytes;
     (fit ? fits : beyond) = tried.generation.batch;
   }
-  return fits;
+  settings.generation.batch = fits;
+  Plan answers = make_plan(training.config, settings, workspace);
+  training.answers_arena_bytes = answers.layout.arena_bytes;
+  return answers;
 }
 
 Traffic traffic_per_step(const Plan& plan) {

@@ -2,6 +2,7 @@
 // rules. A pure function of the model and the settings; needs no device.
 #pragma once
 
+#include <algorithm>
 #include <optional>
 
 #include "base/dtype.h"
@@ -60,6 +61,9 @@ struct Plan {
   std::vector<const PlannedPass*> passes() const;  // those that there are, by layout_index
   const PlannedPass& any() const { return *passes().front(); }
   int64_t cache_bytes() const;  // keys and values of a generation
+  // The arena of the plan by which a test's answers are generated once the training is done (plan_answers); 0: none.
+  int64_t answers_arena_bytes = 0;
+  int64_t arena_bytes() const { return std::max(layout.arena_bytes, answers_arena_bytes); }  // most that a run takes
   int64_t host_bytes() const { return table.count() * dtype_bytes(settings.dtype); }
   int64_t widest_tile_bytes() const;
 };
@@ -69,9 +73,11 @@ struct Plan {
 Plan make_plan(const ModelConfig& config, const PlanSettings& settings,
                const AttentionWorkspace& workspace = cuda_attention_workspace);
 
-// The most sequences, of settings.generation.batch but at least one, that can be generated in an arena of `bytes`.
-int64_t fitting_generation_batch(const ModelConfig& config, const PlanSettings& settings,
-                                 const AttentionWorkspace& workspace, int64_t bytes);
+// The plan by which the answers of a test are generated after `training`: apart from it, since no step of the training
+// should hold a cache of keys and values. For as many prompts at a time, of `generation.batch`, as the training's arena
+// has room for, and at least one, whose cache may take a larger arena. Throws UsageError when that is beyond a budget
+// in bytes. Notes its arena in `training`.
+Plan plan_answers(Plan& training, const GenerationShape& generation, const AttentionWorkspace& workspace);
 
 // Bytes that cross the link in a training step, gathers included. A download of a K-th of the weights a step is the
 // mean over K steps; a gather from a table that is partly resident is the mean over its rows.

@@ -64,6 +64,29 @@ def test_generating_at_the_end_takes_no_more_memory_than_the_steps(zo2, model, t
     assert ", F1 " in train("--gpu-memory", smallest).stdout
 
 
+def test_a_plan_counts_the_cache_that_answers_take(zo2, model, tmp_path):
+    # One cache of 104 positions does not fit the arena of one sequence of 3 tokens.
+    task = write_task(tmp_path / "task", [([([2, 9, 5], 2), ([2, 9], 2)], [0])], kind="generation", answers=[["x"]],
+                      new_tokens=100, splits=("train", "eval"))
+    manifest = tmp_path / "manifest.yaml"
+
+    def cell(memory):
+        manifest.write_text(f"""
+defaults:
+  model: {{path: {model}}}
+  data: {{kind: task, path: {task}, batch: 1}}
+  train: {{steps: 1, warmup: 0, objective: lm}}
+  engine: {{device: cpu, dtype: fp32, gpu_memory: {memory}}}
+""")
+        return json.loads(zo2("plan", manifest, "--json").stdout)["cells"][0]
+
+    planned = cell("smallest")
+    zo2("run", manifest, "--out", tmp_path / "out")
+    metrics = json.loads(next((tmp_path / "out" / "cells").glob("*/r0/result.json")).read_text())["metrics"]
+    assert metrics["arena_bytes"] == metrics["arena_planned_bytes"] == pytest.approx(planned["arena_bytes"], rel=0.02)
+    assert cell(f"{int(0.95 * planned['arena_bytes'])} B")["verdict"] == "does not fit"
+
+
 def test_a_cell_reports_f1(zo2, model, task, tmp_path):
     manifest = tmp_path / "manifest.yaml"
     manifest.write_text(f"""

@@ -125,6 +125,24 @@ def test_check_prints_verdicts_and_fails_when_one_does(zo2, finished, tmp_path):
     assert "no records" in zo2("check", tmp_path, code=2).stderr
 
 
+@pytest.mark.parametrize(("state", "expected", "code"), [("oom", False, 0), ("interrupted", False, 0), ("crashed", False, 1),
+                                                          ("oom", True, 1), ("interrupted", True, 0)])
+def test_a_run_without_the_memory_or_without_an_end_breaks_no_promise_of_others(zo2, finished, tmp_path, state, expected,
+                                                                               code):
+    copy = tmp_path / "copy"
+    shutil.copytree(finished[0], copy)
+    result_file = next(copy.glob("cells/opt-125m-resident-*/r0/result.json"))
+    result = json.loads(result_file.read_text())
+    result_file.write_text(json.dumps(result | {"state": state, "error": "invented", "metrics": {}}))
+    experiment = json.loads((copy / "experiment.json").read_text())
+    experiment["expect"] = [{"where": {"method.name": ["resident"]}, "metric": "tokens_per_s", "written": "at least 1",
+                             "at_least": 1, "source": "us"}] * expected
+    (copy / "experiment.json").write_text(json.dumps(experiment))
+    verdicts = json.loads(zo2("check", copy, "--json", code=code).stdout)
+    assert verdicts["holds"] == (code == 0) and verdicts["counts"]["MISSING"] == 1 + expected
+    zo2("check", copy, "--strict", code=1)
+
+
 def test_finished_repeats_are_reused(zo2, finished):
     out, _ = finished
     before = {path: path.stat().st_mtime_ns for path in out.glob("cells/*/*/result.json")}

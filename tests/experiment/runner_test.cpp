@@ -161,6 +161,14 @@ TEST_F(RunnerTest, WhatWasMeasuredBeforeACellWasExcludedIsKept) {
   EXPECT_EQ(read_records(out())[0].state, State::ok) << "and used again once it is back";
 }
 
+TEST_F(RunnerTest, WhatFailedBeforeACellWasExcludedIsSkipped) {
+  EXPECT_EQ(run(experiment("repeats: 1"), "exit 1").exit_code(), 3);
+  const RunSummary summary =
+      run(experiment("repeats: 1\nexclude: [{where: {method.name: zo2}, reason: too slow}]"), kSucceed);
+  EXPECT_EQ(summary.exit_code(), 0);
+  EXPECT_EQ(only_record().state, State::skipped);
+}
+
 TEST_F(RunnerTest, OnlyWhatIsNotThereRunsAgain) {
   const Experiment first = experiment("matrix: {method.name: [zo2, mezo]}");
   EXPECT_EQ(run(first, counted("case $1 in *mezo*) exit 1;; esac; ") + kSucceed).exit_code(), 3);

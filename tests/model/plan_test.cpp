@@ -320,24 +320,33 @@ TEST(Plan, AGenerationKeepsKeysAndValuesOfEveryPositionButTheLastTokens) {
   EXPECT_EQ(make_plan(small(true, true), settings).layout.arena_bytes, without);
 }
 
-TEST(Plan, AsManySequencesAreGeneratedAtATimeAsFitTheArena) {
+TEST(Plan, AnswersAreGeneratedAsManyAtATimeAsFitTheTrainingsArena) {
   PlanSettings settings;
-  settings.pairs = 0;
+  settings.seq = 8;
   settings.evaluation = false;
-  settings.generation = {16, 60, 50};
+  const GenerationShape generation{16, 60, 50};
   for (int64_t budget : {ArenaBudget::kSmallest, ArenaBudget::kAll}) {
     settings.budget.bytes = budget;
+    const Plan training = make_plan(small(false, true), settings);
     const auto arena_of = [&](int64_t batch) {
       PlanSettings tried = settings;
+      tried.pairs = 0;
+      tried.tile_bytes = training.any().program.shape.tile_bytes;
+      tried.generation = generation;
       tried.generation.batch = batch;
       return make_plan(small(false, true), tried).layout.arena_bytes;
     };
     const auto fitting = [&](int64_t bytes) {
-      return fitting_generation_batch(small(false, true), settings, cuda_attention_workspace, bytes);
+      Plan before = training;
+      before.layout.arena_bytes = bytes;
+      const Plan answers = plan_answers(before, generation, cuda_attention_workspace);
+      EXPECT_EQ(before.arena_bytes(), std::max(bytes, answers.layout.arena_bytes));
+      EXPECT_EQ(answers.layout.arena_bytes, arena_of(answers.settings.generation.batch));
+      return answers.settings.generation.batch;
     };
     for (int64_t batch : {1, 2, 7, 15, 16}) {
       EXPECT_EQ(fitting(arena_of(batch)), batch);
-      EXPECT_EQ(fitting(arena_of(batch) - 1), std::max<int64_t>(1, batch - 1));
+      EXPECT_EQ(fitting(arena_of(batch) - 1), std::max<int64_t>(1, batch - 1)) << "one, whatever it takes";
     }
     EXPECT_EQ(fitting(2 * arena_of(16)), 16);
   }
