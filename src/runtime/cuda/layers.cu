@@ -239,6 +239,17 @@ bool aligned(const void* pointer) { return reinterpret_cast<uintptr_t>(pointer) 
 
 unsigned blocks_for(int64_t threads) { return static_cast<unsigned>((threads + kThreads - 1) / kThreads); }
 
+// Launches a copy of rows in the widest words that fill them.
+template <typename Launch>
+void launch_by_word(int64_t row_bytes, const Launch& launch) {
+  if (row_bytes % 16 == 0) {
+    launch.template operator()<int4>();
+  } else {
+    launch.template operator()<uint16_t>();
+  }
+  ZO2_CUDA_CHECK(cudaGetLastError());
+}
+
 }  // namespace
 
 void copy_words(const int32_t* from, int32_t* to, int64_t count, cudaStream_t stream) {
@@ -271,32 +282,20 @@ void layer_norm(DType dtype, const std::byte* in, const std::byte* gamma, const 
 
 void select_rows(const std::byte* in, const int32_t* index, std::byte* out, int64_t rows, int64_t row_bytes,
                  cudaStream_t stream) {
-  const auto launch = [&]<typename Word>() {
+  launch_by_word(row_bytes, [&]<typename Word>() {
     select_rows_kernel<<<static_cast<unsigned>(rows), kThreads, 0, stream>>>(
         reinterpret_cast<const Word*>(in), index, reinterpret_cast<Word*>(out),
         row_bytes / static_cast<int64_t>(sizeof(Word)));
-  };
-  if (row_bytes % 16 == 0) {
-    launch.template operator()<int4>();
-  } else {
-    launch.template operator()<uint16_t>();
-  }
-  ZO2_CUDA_CHECK(cudaGetLastError());
+  });
 }
 
 void keep_rows(const std::byte* in, const int32_t* positions, std::byte* cache, int64_t batch, int64_t seq,
                int64_t capacity, int64_t row_bytes, cudaStream_t stream) {
-  const auto launch = [&]<typename Word>() {
+  launch_by_word(row_bytes, [&]<typename Word>() {
     keep_rows_kernel<<<static_cast<unsigned>(batch * seq), kThreads, 0, stream>>>(
         reinterpret_cast<const Word*>(in), positions, reinterpret_cast<Word*>(cache), seq, capacity,
         row_bytes / static_cast<int64_t>(sizeof(Word)));
-  };
-  if (row_bytes % 16 == 0) {
-    launch.template operator()<int4>();
-  } else {
-    launch.template operator()<uint16_t>();
-  }
-  ZO2_CUDA_CHECK(cudaGetLastError());
+  });
 }
 
 void cached_attention(DType dtype, const CachedAttention& shape, cudaStream_t stream) {

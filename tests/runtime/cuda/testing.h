@@ -38,6 +38,16 @@ inline std::vector<float> floats_of(DType dtype, const std::vector<std::byte>& b
   return values;
 }
 
+// Attention of both devices, whose rounding to the dtype is what differs. Values are a few units large.
+inline void expect_same_attention(DType dtype, const std::vector<std::byte>& got,
+                                  const std::vector<std::byte>& expected) {
+  const std::vector<float> a = floats_of(dtype, got);
+  const std::vector<float> b = floats_of(dtype, expected);
+  const double tolerance = dtype == DType::f32 ? 1e-5 : dtype == DType::f16 ? 4e-3 : 3e-2;
+  ASSERT_EQ(a.size(), b.size());
+  for (size_t i = 0; i < a.size(); ++i) ASSERT_NEAR(a[i], b[i], tolerance) << i;
+}
+
 // Bytes on the device, at a place `offset` bytes past an aligned one.
 class OnDevice {
  public:
