@@ -87,7 +87,8 @@ void eval(const EvalOptions& options) {
   check_fits(task, file, source.config);
   warn_of_other_tokenizer(task, options.evaluator.model);
   const bool answering = task.kind == TaskKind::generation;
-  Evaluator::Shape shape{std::min(options.batch, file.sequences()), file.longest(), {}};
+  const int64_t batch = std::min(options.batch, file.sequences());
+  Evaluator::Shape shape{.batch = batch, .seq = file.longest(), .labels = batch * file.most_labels()};
   if (answering) {
     shape.generation =
         generation_shape(std::min(options.batch, file.examples()), longest_of(prompts_of(file)), task.generation);

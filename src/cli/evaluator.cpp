@@ -11,7 +11,9 @@ Plan evaluation_plan(const EvaluatorOptions& options, const ModelSource& source,
   settings.evaluation = shape.batch > 0;
   settings.batch = shape.batch;
   settings.seq = shape.seq;
+  settings.labels = shape.labels;
   settings.generation = shape.generation;
+  settings.graphs = device == Device::cuda;
   settings.budget.bytes = options.offload ? ArenaBudget::kSmallest : ArenaBudget::kAll;
   return make_plan(source.config, settings, measured_attention(device, settings.dtype, options.threads));
 }

@@ -29,7 +29,8 @@ class Evaluator {
   struct Shape {
     int64_t batch = 0;  // of evaluations, batch x seq at most; 0: none
     int64_t seq = 0;
-    GenerationShape generation;
+    int64_t labels = 0;  // of a batch, at most; 0: all tokens may have one
+    GenerationShape generation{};
   };
 
   // Plans for the shape and loads the weights. Throws UsageError, IoError, DeviceError or OutOfMemoryError.

@@ -41,7 +41,7 @@ void generate_lines(const GenerateOptions& options) {
   const bool cached = !options.no_cache;
   Evaluator evaluator(
       options.evaluator, source,
-      {0, 0, generation_shape(std::min(options.batch, count), longest_of(views), options.rule, cached)});
+      {.generation = generation_shape(std::min(options.batch, count), longest_of(views), options.rule, cached)});
 
   const auto start = Clock::now();
   LiveLine line;

@@ -113,6 +113,7 @@ PlanSettings plan_settings_from_config(const Json& config) {
   settings.scheme.noise_buffer = get<std::string>(config, "engine.noise_buffer") == "materialised";
   settings.slots = get<int>(config, "engine.slots");
   settings.overlap = get<bool>(config, "engine.overlap");
+  settings.graphs = get<bool>(config, "engine.graphs");
   settings.writeback_every = get<int64_t>(config, "method.writeback_every");
   if (config_at(config, "engine.gpu_memory") == "all") settings.budget.bytes = ArenaBudget::kAll;
   return settings;

@@ -129,6 +129,7 @@ Profiling plan_profiling(const std::string& tool, const fs::path& program, const
     command = {program.string(),
                "profile",
                "--trace=cuda,nvtx",
+               "--cuda-graph-trace=node",
                "--sample=none",
                "--cpuctxsw=none",
                "--capture-range=nvtx",

@@ -33,6 +33,7 @@ Plan plan_from_config(const Json& config, const Hardware* hardware, bool schedul
   settings.scheduled = scheduled;
   const TrainData data = data_from_config(config, model);
   fit_to_data(settings, *data.training, data.evaluation.get(), data.test.get());
+  settings.graphs = settings.graphs && hardware != nullptr;
   if (method == "resident") settings.budget.bytes = ArenaBudget::kAll;
   const int64_t bound = method == "resident" ? 0 : gpu_memory_from_config(config);
   if (hardware == nullptr && bound > 0) settings.budget.bytes = bound;

@@ -25,7 +25,7 @@ void score(const ScoreOptions& options) {
   for (const Sequence& sequence : sequences) {
     longest = std::max(longest, static_cast<int64_t>(sequence.input_ids.size()));
   }
-  Evaluator evaluator(options.evaluator, source, {1, longest, {}});
+  Evaluator evaluator(options.evaluator, source, {.batch = 1, .seq = longest});
 
   std::string text;
   for (const Sequence& sequence : sequences) {

@@ -53,6 +53,7 @@ constexpr Flag kFlags[] = {{"--data", "data.path"},
                            {"--tile", "engine.tile"},
                            {"--slots", "engine.slots"},
                            {"--overlap", "engine.overlap"},
+                           {"--graphs", "engine.graphs"},
                            {"--gpu-memory", "engine.gpu_memory"},
                            {"--threads", "engine.threads"},
                            {"--trace", "engine.trace"}};

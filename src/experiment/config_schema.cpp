@@ -102,6 +102,8 @@ std::vector<KeySpec> make_schema() {
            "a visit's direction: drawn in registers, or read from a buffer in the weights' dtype (an ablation)"),
       not_numeric(integer("engine.slots", 4, 1, 256, "slots", "pieces of the ring that uploads land in")),
       not_numeric(boolean("engine.overlap", true, "overlap|no-overlap", "copies run while the device computes")),
+      not_numeric(boolean("engine.graphs", true, "graphs|no-graphs",
+                          "CUDA, all weights on the device: a step of short operations is one launch")),
       not_numeric(size("engine.gpu_memory", "smallest", {"smallest", "all"}, "mem",
                        "bound on device memory; what is left is filled with resident tiles")),
       not_numeric(text("engine.host", "registered", {"registered", "staged", "pageable"}, "",

@@ -18,6 +18,19 @@ double streamed_share(const Plan& plan, int weight) {
   return static_cast<double>(streamed) / static_cast<double>(plan.table.weights[weight].rows);
 }
 
+// Whether launching the operations of a pass takes longer than running them: 5 to 10 us each, beside what an H100 needs
+// for products and visits.
+bool is_short(const Program& program, const ParameterTable& table) {
+  constexpr double kFlopsPerSecond = 5e14;
+  constexpr double kVisitedPerSecond = 2.5e11;
+  constexpr double kLaunchSeconds = 10e-6;
+  const auto parameters = static_cast<double>(table.count());
+  const double flops = 2.0 * program.shape.branches() * static_cast<double>(program.shape.tokens()) * parameters;
+  const double seconds = flops / kFlopsPerSecond + parameters / kVisitedPerSecond;
+  const auto launched = std::ranges::count_if(program.ops, [](const Op& op) { return !is_copy(op.kind); });
+  return seconds < kLaunchSeconds * static_cast<double>(launched);
+}
+
 }  // namespace
 
 std::vector<const PlannedPass*> Plan::passes() const {
@@ -61,9 +74,16 @@ Plan make_plan(const ModelConfig& config, const PlanSettings& settings, const At
 
   PassShape shape{settings.batch,      settings.seq,    settings.pairs,    dtype_bytes(settings.dtype),
                   settings.tile_bytes, settings.scheme, settings.objective};
+  shape.labels = settings.labels;
   std::vector<const Program*> programs;
   const auto add = [&](std::optional<PlannedPass>& pass) {
+    shape.scratch_sets = 1;
     pass = PlannedPass{emit_program(config, plan.table, shape, workspace), {}, static_cast<int>(programs.size())};
+    if (settings.graphs && settings.budget.bytes == ArenaBudget::kAll && is_short(pass->program, plan.table)) {
+      pass->graph = true;
+      shape.scratch_sets = 2;  // in a graph, operations that share no memory run side by side
+      pass->program = emit_program(config, plan.table, shape, workspace);
+    }
     programs.push_back(&pass->program);
     shape.tile_bytes = pass->program.shape.tile_bytes;  // all passes have the tiles of the first
   };

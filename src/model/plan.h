@@ -27,6 +27,7 @@ struct PlanSettings {
   DType dtype = DType::f16;
   int64_t batch = 1;
   int64_t seq = 2048;
+  int64_t labels = 0;                   // most labelled tokens of a batch; 0: all may be
   int pairs = 1;                        // 0: evaluation only
   bool evaluation = true;               // plan for evaluations too
   GenerationShape generation;           // and for generating; its batch and sequence are apart from the others'
@@ -36,6 +37,9 @@ struct PlanSettings {
   int slots = 4;
   bool overlap = true;
   ArenaBudget budget;
+  // CUDA, with ArenaBudget::kAll (graphs take device memory of their own, so that a bound could not be kept): passes
+  // whose operations are so short that launching them takes longer are graphs (runtime/cuda/pass_graphs.h).
+  bool graphs = false;
   int64_t writeback_every = 1;  // K
   bool scheduled = true;        // false: PlannedPass::schedule stays empty, for who asks about memory only
 };
@@ -45,6 +49,7 @@ struct PlannedPass {
   Program program;
   Schedule schedule;
   int layout_index = 0;
+  bool graph = false;  // PlanSettings::graphs
 };
 
 struct Plan {

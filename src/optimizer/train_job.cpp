@@ -87,6 +87,7 @@ class Job {
     ZO2_CHECK(!job_.select_best || (job_.evaluation && job_.eval_every > 0), UsageError,
               "selecting the best weights needs evaluations: set train.eval_every, and data to evaluate on");
     job_.executor.rounded_noise = settings.scheme.noise_buffer;
+    settings.graphs = settings.graphs && job_.device == Device::cuda;
     if (job_.method == MethodKind::resident) settings.budget.bytes = ArenaBudget::kAll;
     ZO2_CHECK(!job_.folder || job_.host_weights == HostWeightsKind::exact, UsageError,
               "aliased host weights hold no state to resume from: leave the folder out, or set engine.host_weights: "
@@ -246,11 +247,13 @@ void fit_to_data(PlanSettings& settings, const BatchSource& training, const Eval
                  const EvaluationSet* test) {
   settings.batch = training.batch_size();
   settings.seq = training.longest();
+  settings.labels = training.labels();
   settings.evaluation = false;
   for (const EvaluationSet* set : {evaluation, test}) {
     if (set == nullptr) continue;
     settings.batch = std::max(settings.batch, set->batch_size());
     settings.seq = std::max(settings.seq, set->longest());
+    settings.labels = std::max(settings.labels, set->labels());
     settings.evaluation = true;
   }
 }

@@ -29,7 +29,7 @@ struct TrainJob {
   MethodKind method = MethodKind::zo2;
   Device device = Device::cpu;
   HostWeightsKind host_weights = HostWeightsKind::exact;  // aliased: losses and hashes mean nothing, no folder
-  PlanSettings plan;                                      // batch and seq are set from the data
+  PlanSettings plan;                                      // what the data decides is set from it
   int64_t gpu_memory_bytes = 0;  // a bound on device memory, on CPU on the arena; 0: plan.budget decides
   ExecutorSettings executor;
   TrainerSettings trainer;
@@ -66,7 +66,7 @@ struct TrainReport {
   int64_t host_bytes = 0;
 };
 
-// Sets batch, seq and evaluation to what the data needs; `evaluation` and `test` may be null.
+// Sets batch, seq, labels and evaluation to what the data needs; `evaluation` and `test` may be null.
 void fit_to_data(PlanSettings& settings, const BatchSource& training, const EvaluationSet* evaluation,
                  const EvaluationSet* test);
 

@@ -36,14 +36,17 @@ ProgramBuilder::ProgramBuilder(const ParameterTable& table, const PassShape& sha
   if (shape.generating()) {
     program_.next_tokens = buffer("next_tokens", BufferKind::integers, 2 * shape.batch * 4, /*persistent=*/true);
   } else {
-    program_.targets = buffer("targets", BufferKind::integers, tokens * 4);
+    program_.targets = buffer("targets", BufferKind::integers, shape.labelled() * 4);
     program_.losses = buffer("losses", BufferKind::doubles, shape.branches() * 8, /*persistent=*/true);
   }
   if (shape.training() && shape.objective != Objective::lm) {
     program_.groups = buffer("groups", BufferKind::integers, 3 * shape.batch * 4);
   }
-  for (int side = 0; side < shape.sides(); ++side) {
-    scratch_[side] = buffer(side == 0 ? "W+" : "W-", BufferKind::weights, 0, /*persistent=*/true);  // sized by take()
+  for (int set = 0; set < shape.scratch_sets; ++set) {
+    scratch_.push_back({-1, -1});
+    for (int side = 0; side < shape.sides(); ++side) {
+      scratch_[set][side] = buffer(side == 0 ? "W+" : "W-", BufferKind::weights, 0, /*persistent=*/true);  // take()
+    }
   }
   if (shape.scheme.noise_buffer && shape.training()) noise_ = buffer("z", BufferKind::weights, 0);  // sized by take()
   emit(OpKind::inputs);
@@ -147,7 +150,8 @@ void ProgramBuilder::stream(int tile_index, OutOf out_of, Use use) {
 
 template <typename Use>
 void ProgramBuilder::stream_rows(int tile_index, Use use) {
-  const auto scratch_of = [&](int branch) { return scratch_[branch % 2]; };
+  const auto& set = scratch_[static_cast<size_t>(tile_index) % scratch_.size()];
+  const auto scratch_of = [&](int branch) { return set[branch % 2]; };
   stream(tile_index, scratch_of, [&](int branch) { use(branch, scratch_of(branch)); });
 }
 
@@ -257,20 +261,23 @@ Activation ProgramBuilder::select_rows(const Activation& in) {
 void ProgramBuilder::head(const Activation& rows, int table_weight) {
   const Weight& weight = table_.weights[table_weight];
   const int branches = program_.shape.branches();
-  const int64_t tokens = program_.shape.tokens();
+  const int64_t labelled = program_.shape.labelled();
   program_.vocab_size = weight.rows;
   const int64_t step = program_.shape.scheme.full_head ? weight.rows : rows_per_tile(weight);
-  // [L, rows of the tile]
-  const int logits = buffer("logits", BufferKind::floats, program_.shape.labelled() * step * 4);
+  std::vector<int> logits;  // per branch; [L, rows of the tile]
+  const bool small = labelled * step * 4 <= kSmallLogitsBytes;
+  for (int branch = 0; branch < branches; ++branch) {
+    logits.push_back(small || branch == 0 ? buffer("logits", BufferKind::floats, labelled * step * 4) : logits[0]);
+  }
   const bool generating = program_.shape.generating();
   std::vector<int> state;  // per branch: running maximum, running sum, target logit; [3, L]
   if (generating) {
     state.push_back(program_.next_tokens);
   } else {
     for (int branch = 0; branch < branches; ++branch) {
-      state.push_back(buffer(fmt::format("log_sum_exp.{}", branch), BufferKind::floats, 3 * tokens * 4));
+      state.push_back(buffer(fmt::format("log_sum_exp.{}", branch), BufferKind::floats, 3 * labelled * 4));
       program_.logprobs.push_back(
-          buffer(fmt::format("logprobs.{}", branch), BufferKind::floats, tokens * 4, /*persistent=*/true));
+          buffer(fmt::format("logprobs.{}", branch), BufferKind::floats, labelled * 4, /*persistent=*/true));
     }
   }
   for (int64_t row = 0; row < weight.rows; row += step) {
@@ -282,7 +289,7 @@ void ProgramBuilder::head(const Activation& rows, int table_weight) {
       op.in[0] = rows.id[branch];
       op.in[1] = program_.targets;
       op.out[0] = state[branch];
-      op.out[1] = logits;
+      op.out[1] = logits[branch];
       op.weights = scratch;
       op.in_cols = rows.cols;
       op.accumulate = row > 0;
@@ -335,15 +342,19 @@ void ProgramBuilder::end_layer() {
 }
 
 Program ProgramBuilder::take() {
-  int64_t widest = 0;
   int64_t widest_noise = 0;
+  std::vector<int64_t> widest(scratch_.size());
   for (const Op& op : program_.ops) {
     if (op.kind != OpKind::visit) continue;
     const int64_t bytes = program_.tiles[op.tile].count() * program_.shape.elt_bytes;
-    if (op.out[0] == scratch_[0]) widest = std::max(widest, bytes);
     widest_noise = std::max(widest_noise, bytes);
+    for (size_t set = 0; set < scratch_.size(); ++set) {
+      if (op.out[0] == scratch_[set][0]) widest[set] = std::max(widest[set], bytes);
+    }
   }
-  for (int side = 0; side < program_.shape.sides(); ++side) program_.buffers[scratch_[side]].bytes = widest;
+  for (size_t set = 0; set < scratch_.size(); ++set) {
+    for (int side = 0; side < program_.shape.sides(); ++side) program_.buffers[scratch_[set][side]].bytes = widest[set];
+  }
   if (noise_ >= 0) program_.buffers[noise_].bytes = widest_noise;
   return std::move(program_);
 }

@@ -2,6 +2,7 @@
 // cuts weights into tiles and puts Upload -> Visit -> use -> Download around each, for every direction pair.
 #pragma once
 
+#include <array>
 #include <string>
 #include <vector>
 
@@ -19,6 +20,9 @@ inline constexpr int64_t kComputeBoundTokens = 8192;
 inline constexpr int64_t kPanelRows = 1024;
 
 inline constexpr int64_t kHeadRows = 2048;  // rows of the vocabulary in a tile, at most
+
+// Logits of a tile up to this size have a place for each branch, so that none waits for another's.
+inline constexpr int64_t kSmallLogitsBytes = int64_t{1} << 20;
 
 // The activations of all branches under one name: id[branch] is an index in Program::buffers.
 struct Activation {
@@ -87,10 +91,10 @@ class ProgramBuilder {
 
   const ParameterTable& table_;
   Program program_;
-  int scratch_[2] = {-1, -1};  // W+ and W-, [rows of the tile, cols]
-  int noise_ = -1;             // z of the tile in hand, as large as the widest
-  int layers_ = 0;             // begun so far
-  int caches_ = 0;             // attentions whose keys and values are kept, so far
+  std::vector<std::array<int, 2>> scratch_;  // W+ and W-, [rows of the tile, cols], of each set
+  int noise_ = -1;                           // z of the tile in hand, as large as the widest
+  int layers_ = 0;                           // begun so far
+  int caches_ = 0;                           // attentions whose keys and values are kept, so far
   bool in_layer_ = false;
   size_t layer_begin_ = 0;  // its first operation
 };

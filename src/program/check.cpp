@@ -3,29 +3,13 @@
 #include <array>
 
 #include "base/error.h"
+#include "program/access.h"
 #include "program/schedule.h"
 
 namespace zo2 {
 namespace {
 
 using Clock = std::array<int, 3>;  // per stream, how many of its operations are known to have ended
-
-// What a range of memory holds. Scratch buffers hold one tile at a time, so a tag names both.
-struct Tag {
-  int buffer = -1;
-  int tile = -1;
-  bool operator==(const Tag&) const = default;
-};
-
-// Memory spaces: the arena, and the host copy of each weight.
-struct Access {
-  int space = -1;  // -1: arena; else a weight
-  int64_t begin = 0;
-  int64_t end = 0;
-  bool read = false;
-  bool write = false;
-  Tag tag;
-};
 
 struct Record {
   Access access;
@@ -39,20 +23,21 @@ class Checker {
       : table_(table),
         program_(program),
         layout_(layout),
+        program_index_(program_index),
         offsets_(layout.buffer_offset[program_index]),
         schedule_(schedule) {}
 
   std::vector<std::string> run() {
     for (size_t tile = 0; tile < program_.tiles.size(); ++tile) {
       if (layout_.resident(static_cast<int>(tile))) {
-        Access held = tile_access(static_cast<int>(tile), layout_.resident_offset[tile]);
+        Access held = access_of_tile(program_, static_cast<int>(tile), layout_.resident_offset[tile]);
         held.write = true;
         records_.push_back({held, -1});
       }
     }
     for (size_t buffer = 0; buffer < program_.buffers.size(); ++buffer) {
       if (!program_.buffers[buffer].shared) continue;  // another program may have filled it
-      Access held = buffer_access(static_cast<int>(buffer));
+      Access held = access_of_buffer(program_, offsets_, static_cast<int>(buffer));
       held.write = true;
       records_.push_back({held, -1});
     }
@@ -60,7 +45,7 @@ class Checker {
     for (int pass = 0; pass < 2; ++pass) {
       for (int at = 0; at < count; ++at) {
         enter(pass, at);
-        const std::vector<Access> list = accesses(schedule_.ops[at]);
+        const std::vector<Access> list = accesses_of(table_, program_, layout_, program_index_, schedule_.ops[at]);
         check_apart(list, pass * count + at);
         for (const Access& access : list) visit(access, pass * count + at);
       }
@@ -167,86 +152,10 @@ class Checker {
     records_ = std::move(kept);
   }
 
-  Access tile_access(int tile, int64_t offset) const {
-    const int64_t bytes = program_.tiles[tile].count() * program_.shape.elt_bytes;
-    return {-1, offset, offset + bytes, false, false, {-1, tile}};
-  }
-
-  Access host_access(int tile) const {
-    const Tile& t = program_.tiles[tile];
-    const int64_t begin = t.first_element() * program_.shape.elt_bytes;
-    return {t.weight, begin, begin + t.count() * program_.shape.elt_bytes, false, false, {-1, tile}};
-  }
-
-  Access buffer_access(int buffer, int tile = -1) const {
-    Access access{-1,    offsets_[buffer], offsets_[buffer] + program_.buffers[buffer].bytes, false,
-                  false, {buffer, tile}};
-    if (tile >= 0) access.end = access.begin + program_.tiles[tile].count() * program_.shape.elt_bytes;
-    return access;
-  }
-
-  std::vector<Access> accesses(const ScheduledOp& scheduled) const {
-    const Op& op = program_.ops[scheduled.op];
-    std::vector<Access> list;
-    auto add = [&](Access access, bool read, bool write) {
-      access.read = read;
-      access.write = write;
-      list.push_back(access);
-    };
-    auto add_buffer = [&](int buffer, bool read, bool write, int tile = -1) {
-      if (buffer >= 0) add(buffer_access(buffer, tile), read, write);
-    };
-    switch (op.kind) {
-      case OpKind::upload:
-        add(host_access(op.tile), true, false);
-        add(tile_access(op.tile, scheduled.tile_offset), false, true);
-        return list;
-      case OpKind::download:
-        add(tile_access(op.tile, scheduled.tile_offset), true, false);
-        add(host_access(op.tile), false, true);
-        return list;
-      case OpKind::visit:
-      case OpKind::fold: {
-        add(tile_access(op.tile, scheduled.tile_offset), true, op.last_visit);
-        add_buffer(op.in[0], true, false, op.tile);
-        const bool packed = table_.weights[program_.tiles[op.tile].weight].kind == ParameterKind::vector;
-        for (int out : op.out) add_buffer(out, false, true, packed ? -1 : op.tile);
-        return list;
-      }
-      case OpKind::noise: add_buffer(op.out[0], false, true, op.tile); return list;
-      case OpKind::inputs:
-        for (int buffer : {program_.token_ids, program_.positions, program_.labelled_rows, program_.targets,
-                           program_.groups, program_.losses}) {
-          add_buffer(buffer, false, true);
-        }
-        return list;
-      case OpKind::gather:
-        for (size_t tile = 0; tile < program_.tiles.size(); ++tile) {
-          if (program_.tiles[tile].weight != op.weight) continue;
-          const int index = static_cast<int>(tile);
-          const bool resident = layout_.resident(index);
-          add(resident ? tile_access(index, layout_.resident_offset[tile]) : host_access(index), true, false);
-        }
-        add_buffer(op.in[0], true, false);
-        for (int out : op.out) add_buffer(out, op.accumulate, true);
-        return list;
-      default: {
-        for (int in : op.in) add_buffer(in, true, false);
-        add_buffer(op.weights, true, false, op.tile);
-        add_buffer(op.vectors, true, false);
-        // A tile that is not the first writes its panel beside those of the tiles before it, which must still be there.
-        const bool beside = op.kind == OpKind::linear && program_.tiles[op.tile].first_row > 0;
-        add_buffer(op.out[0], op.accumulate || beside, true);
-        // A loss is added to those of the passes before, keys and values to those of the positions before.
-        add_buffer(op.out[1], op.kind == OpKind::loss || (op.kind == OpKind::cache && op.accumulate), true);
-        return list;
-      }
-    }
-  }
-
   const ParameterTable& table_;
   const Program& program_;
   const Layout& layout_;
+  const int program_index_;
   const std::vector<int64_t>& offsets_;
   const Schedule& schedule_;
   std::vector<Clock> clocks_;

@@ -6,6 +6,7 @@
 // activations: a pass of w_t has one, a training pass has two for each direction pair (w_t + eps z, w_t - eps z).
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -139,11 +140,16 @@ struct PassShape {
   Objective objective = Objective::lm;  // of training
   Generation generation = Generation::none;
   int64_t cache_tokens = 0;  // of a sequence whose keys and values are kept, when generating; 0: none are
+  int64_t labels = 0;        // most labelled tokens, unless generating; 0: every token may have a label
+  // Places for W+ and W-: with two, a tile can be visited while the one before it is multiplied.
+  int scratch_sets = 1;
 
   int64_t tokens() const { return batch * seq; }
   bool training() const { return pairs > 0; }
   bool generating() const { return generation != Generation::none; }
-  int64_t labelled() const { return generating() ? batch : tokens(); }  // most labelled tokens
+  int64_t labelled() const {  // most rows that are scored
+    return generating() ? batch : labels > 0 ? std::min(labels, tokens()) : tokens();
+  }
   int branches() const { return training() ? 2 * pairs : 1; }
   int sides() const { return training() ? 2 : 1; }
 };

@@ -60,6 +60,8 @@ void check_batch(const Batch& batch, const Program& program) {
   ZO2_CHECK(batch.batch <= program.shape.batch && batch.seq <= program.shape.seq, UsageError,
             "a batch of {} x {} tokens does not fit the planned {} x {}", batch.batch, batch.seq, program.shape.batch,
             program.shape.seq);
+  ZO2_CHECK(static_cast<int64_t>(batch.rows.size()) <= program.shape.labelled(), UsageError,
+            "{} labelled tokens do not fit the planned {}", batch.rows.size(), program.shape.labelled());
   if (program.shape.training()) check_objective(batch, program.shape.objective);
 }
 

@@ -30,6 +30,9 @@ class Sequences final : public EvaluationSet {
     for (const Sequence& sequence : sequences_) longest = std::max(longest, sequence.input_ids.size());
     return static_cast<int64_t>(longest);
   }
+  int64_t labels() const override {
+    return most_labels(std::vector<SequenceView>(sequences_.begin(), sequences_.end()));
+  }
 
  private:
   std::vector<Sequence> sequences_;
@@ -55,6 +58,7 @@ class Split final : public EvaluationSet {
   Batch first_batch() const override { return make_batch({split_.file.sequence(0)}); }
   int64_t batch_size() const override { return batch_; }
   int64_t longest() const override { return split_.file.longest(); }
+  int64_t labels() const override { return batch_ * split_.file.most_labels(); }
   GenerationShape generation() const override {
     if (!answering_) return {};
     return generation_shape(batch_, longest_of(prompts_of(split_.file)), task_->generation);

@@ -57,6 +57,7 @@ class EvaluationSet {
   virtual Batch first_batch() const = 0;                     // to try out what an evaluation needs
   virtual int64_t batch_size() const = 0;                    // most sequences of a batch
   virtual int64_t longest() const = 0;                       // tokens of the longest sequence
+  virtual int64_t labels() const = 0;                        // labelled tokens of a batch, at most
   virtual GenerationShape generation() const { return {}; }  // what is generated
 };
 

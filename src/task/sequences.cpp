@@ -38,6 +38,7 @@ class RandomTokens final : public BatchSource {
   }
   int64_t batch_size() const override { return batch_; }
   int64_t longest() const override { return seq_; }
+  int64_t labels() const override { return batch_ * seq_; }
 
  private:
   int64_t vocab_size_, batch_, seq_;
@@ -66,6 +67,7 @@ class ShuffledSequences final : public BatchSource {
     for (const SequenceView& sequence : sequences_) longest = std::max(longest, sequence.input_ids.size());
     return static_cast<int64_t>(longest);
   }
+  int64_t labels() const override { return batch_ * most_labels(sequences_); }
 
  private:
   std::vector<SequenceView> sequences_;
@@ -123,6 +125,15 @@ void for_each_line(const std::filesystem::path& path, const Take& take) {
 }
 
 }  // namespace
+
+int64_t most_labels(std::span<const SequenceView> sequences) {
+  std::ptrdiff_t most = 0;
+  for (const SequenceView& sequence : sequences) {
+    const auto skipped = std::ranges::count(sequence.labels, kIgnored);
+    most = std::max(most, std::ssize(sequence.labels) - skipped);
+  }
+  return most;
+}
 
 std::vector<Sequence> read_sequences(const std::filesystem::path& path) {
   std::vector<Sequence> sequences;

@@ -26,6 +26,9 @@ struct Sequence {
   operator SequenceView() const { return {input_ids, labels, 0}; }
 };
 
+// Labelled tokens of the sequence that has most of them.
+int64_t most_labels(std::span<const SequenceView> sequences);
+
 // One JSON object a line: {"input_ids": [...], "labels": [...]}, labels optional (default: the input itself). Throws
 // UsageError naming the file and the line, IoError when it cannot be read.
 std::vector<Sequence> read_sequences(const std::filesystem::path& path);
@@ -47,6 +50,7 @@ class BatchSource {
   virtual Batch batch(int64_t step, int pass) const = 0;
   virtual int64_t batch_size() const = 0;
   virtual int64_t longest() const = 0;  // tokens of the longest sequence
+  virtual int64_t labels() const = 0;   // labelled tokens of a batch, at most
 };
 
 // Uniform token ids from the noise function: for measuring speed and memory, synthetic by intent.

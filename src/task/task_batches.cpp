@@ -22,6 +22,7 @@ class CandidateExamples final : public BatchSource {
     return most * std::min(batch_, file_.examples());
   }
   int64_t longest() const override { return file_.longest(); }
+  int64_t labels() const override { return batch_size() * file_.most_labels(); }
 
  private:
   TokenFile file_;

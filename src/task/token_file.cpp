@@ -104,6 +104,7 @@ void TokenFile::check_sequences(int64_t vocab_size) {
     ZO2_CHECK(entry.label_begin >= 1 && entry.label_begin <= entry.label_end && entry.label_end <= length, UsageError,
               "{}: sequence {}: labels [{}, {}) of {} tokens", path, i, entry.label_begin, entry.label_end, length);
     longest_ = std::max(longest_, static_cast<int64_t>(length));
+    most_labels_ = std::max(most_labels_, int64_t{entry.label_end} - int64_t{entry.label_begin});
   }
   const auto bad = std::find_if(tokens_.begin(), tokens_.end(), [&](int32_t id) { return id < 0 || id >= vocab_size; });
   ZO2_CHECK(bad == tokens_.end(), UsageError, "{}: token {} is id {}, outside of the vocabulary of {}", path,

@@ -32,7 +32,8 @@ class TokenFile {
   int64_t examples() const { return static_cast<int64_t>(examples_.size()) - 1; }
   int64_t sequences() const { return static_cast<int64_t>(sequences_.size()) - 1; }
   int64_t tokens() const { return static_cast<int64_t>(tokens_.size()); }
-  int64_t longest() const { return longest_; }  // tokens of the longest sequence
+  int64_t longest() const { return longest_; }          // tokens of the longest sequence
+  int64_t most_labels() const { return most_labels_; }  // labelled tokens of the sequence that has most of them
 
   // The sequences of an example are [first_sequence(example), first_sequence(example + 1)).
   int64_t first_sequence(int64_t example) const { return examples_[static_cast<size_t>(example)].first_sequence; }
@@ -57,6 +58,7 @@ class TokenFile {
   std::span<const uint32_t> rights_;
   std::span<const int32_t> tokens_;
   int64_t longest_ = 0;
+  int64_t most_labels_ = 0;
 };
 
 }  // namespace zo2

@@ -71,8 +71,8 @@ def test_nsight_systems_captures_by_our_range_to_the_end(zo2, manifest, standin,
                env=environment)
     arguments = json.loads(record.read_text())
     assert arguments[0] == "profile"
-    assert {"--trace=cuda,nvtx", "--capture-range=nvtx", "--nvtx-capture=capture@zo2", "--capture-range-end=none",
-            "--env-var=NSYS_NVTX_PROFILER_REGISTER_ONLY=0", f"--output={out}/profile"} <= set(arguments)
+    assert {"--trace=cuda,nvtx", "--cuda-graph-trace=node", "--capture-range=nvtx", "--nvtx-capture=capture@zo2",
+            "--capture-range-end=none", "--env-var=NSYS_NVTX_PROFILER_REGISTER_ONLY=0", f"--output={out}/profile"} <= set(arguments)
     program = arguments.index(str(BINARY.resolve()))
     assert arguments[program - 1] == "--gpu-metrics-devices=all", "what follows -- goes to the tool"
     assert arguments[program:] == [str(BINARY.resolve()), "cell", str(out), "--capture", "2:4"]

@@ -112,6 +112,52 @@ TEST(Plan, EveryStepFromThePublishedSchemeToOursTakesNoMoreDeviceMemory) {
   }
 }
 
+TEST(Plan, AFewLabelledTokensNeedFewLogits) {
+  PlanSettings settings;
+  settings.batch = 32;
+  settings.seq = 256;
+  const Plan all = make_plan(untied("opt-1.3b"), settings);
+  settings.labels = settings.batch * settings.seq + 1;
+  EXPECT_EQ(make_plan(untied("opt-1.3b"), settings).arena_bytes(), all.arena_bytes());
+  settings.labels = 64;
+  const Plan few = make_plan(untied("opt-1.3b"), settings);
+  EXPECT_LT(few.arena_bytes(), all.arena_bytes());
+  EXPECT_EQ(few.widest_tile_bytes(), all.widest_tile_bytes()) << "the numbers are the same";
+  for (const auto* pass : {&few.training, &few.evaluation}) {
+    for (const Buffer& buffer : (*pass)->program.buffers) {
+      const bool logits = buffer.name == "logits";
+      if (logits || buffer.name.starts_with("log_sum_exp")) {
+        EXPECT_EQ(buffer.bytes, 64 * (logits ? 2048 : 3) * 4) << buffer.name;
+      }
+    }
+  }
+}
+
+TEST(Plan, PassesOfShortOperationsAreGraphsWhereEverythingIsOnTheDevice) {
+  PlanSettings settings;
+  settings.seq = 64;
+  settings.graphs = true;
+  const auto graphs = [&](const char* name) {
+    const Plan plan = make_plan(model_by_name(name), settings);
+    EXPECT_EQ(plan.training->graph, plan.evaluation->graph);
+    for (const auto* pass : plan.passes()) {
+      const auto problems = check_schedule(plan.table, pass->program, plan.layout, pass->layout_index, pass->schedule);
+      EXPECT_TRUE(problems.empty()) << problems.front();
+    }
+    return plan.training->graph;
+  };
+  EXPECT_FALSE(graphs("opt-125m"));
+  settings.budget.bytes = ArenaBudget::kAll;
+  EXPECT_TRUE(graphs("opt-125m"));
+  const int64_t with = make_plan(model_by_name("opt-125m"), settings).arena_bytes();
+  EXPECT_FALSE(graphs("opt-6.7b"));
+  settings.graphs = false;
+  EXPECT_FALSE(graphs("opt-125m"));
+  const int64_t without = make_plan(model_by_name("opt-125m"), settings).arena_bytes();
+  EXPECT_GT(with, without);
+  EXPECT_LT(with - without, 2 * 5 * kMiB) << "a second place for W+ and W-";
+}
+
 TEST(Plan, DeviceMemoryDoesNotDependOnTheNumberOfLayers) {
   ModelConfig config = untied("opt-1.3b");
   const int64_t deep = make_plan(config, {}).layout.arena_bytes;

@@ -29,6 +29,7 @@ class Candidates final : public BatchSource {
   }
   int64_t batch_size() const override { return 5; }
   int64_t longest() const override { return 5; }
+  int64_t labels() const override { return 8; }
 
  private:
   // The last `count` tokens are the candidate's.
@@ -83,6 +84,26 @@ TEST(Objective, ErrorRatesAreSharesOfTheExamples) {
     moved = moved || entry.projected_gradient != 0;
   }
   EXPECT_TRUE(moved);
+}
+
+// More rows than were planned would run over the logits.
+class MoreLabels final : public BatchSource {
+ public:
+  Batch batch(int64_t step, int pass) const override { return candidates_.batch(step, pass); }
+  int64_t batch_size() const override { return candidates_.batch_size(); }
+  int64_t longest() const override { return candidates_.longest(); }
+  int64_t labels() const override { return 7; }
+
+ private:
+  Candidates candidates_;
+};
+
+TEST(Objective, ABatchWithMoreLabelsThanPlannedIsRefused) {
+  TrainJob job = tiny_job(tiny_model(), DType::f32, 1);
+  job.plan.objective = Objective::candidates;
+  job.data = std::make_unique<MoreLabels>();
+  const std::string message = testing::message_of<UsageError>([&] { run(std::move(job)); });
+  EXPECT_NE(message.find("8 labelled tokens do not fit the planned 7"), std::string::npos) << message;
 }
 
 TEST(Objective, CandidatesAreNoTextToModel) {

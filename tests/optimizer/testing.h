@@ -43,6 +43,7 @@ inline TrainJob tiny_job(const ModelConfig& config, DType dtype, int64_t steps) 
   job.device = test_device();
   job.fill = [](HostWeights& weights) { initialise_weights(weights, 7, 0.1); };
   job.plan.dtype = dtype;
+  job.plan.graphs = true;
   job.executor.weight_decay = 0.1;
   job.executor.threads = 1;
   job.trainer.steps = steps;

@@ -30,6 +30,8 @@ TEST(Sequences, LabelsAreTheIdsUnlessGivenAndBlankLinesAreNothing) {
   EXPECT_EQ(sequences[0].labels, (std::vector<int32_t>{3, 4}));
   EXPECT_EQ(sequences[1].input_ids, (std::vector<int32_t>{5, 6, 7}));
   EXPECT_EQ(sequences[1].labels, (std::vector<int32_t>{-100, -100, 7}));
+  EXPECT_EQ(shuffled_sequences(sequences, 3, 1, 1)->labels(), 6);  // as many times the two of the first
+  EXPECT_EQ(shuffled_sequences({sequences[1]}, 3, 1, 1)->labels(), 3);
 }
 
 TEST(Sequences, WhatIsNoTokenIdIsNamedWithItsLine) {

@@ -30,10 +30,15 @@ void expect_has(const std::string& message, const std::string& part) {
 TEST_F(TokenFiles, GivesBackWhatWasWritten) {
   const auto examples = small_examples();
   const TokenFile file = open(token_file_bytes(examples));
+  int64_t most = 0;
+  for (const RawExample& example : examples) {
+    for (const RawSequence& own : example.sequences) most = std::max<int64_t>(most, own.label_end - own.label_begin);
+  }
   ASSERT_EQ(file.examples(), 2);
   EXPECT_EQ(file.sequences(), 5);
   EXPECT_EQ(file.tokens(), 21);
   EXPECT_EQ(file.longest(), 6);
+  EXPECT_EQ(file.most_labels(), most);
   for (size_t e = 0; e < examples.size(); ++e) {
     const auto right = file.right(static_cast<int64_t>(e));
     EXPECT_EQ(std::vector<uint32_t>(right.begin(), right.end()), examples[e].right);

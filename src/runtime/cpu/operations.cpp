@@ -335,7 +335,7 @@ void Operations::head(const PlannedPass& planned, const Op& op, const PassInput&
   const auto rows = static_cast<int64_t>(input.batch.rows.size());
   const int32_t* targets = as<int32_t>(buffer(planned, op.in[1], rows * 4));
   const float* scores = logits(planned, op, input);
-  const LogSumExp state = log_sum_exp(whole(planned, op.out[0]), planned.program.shape.tokens());
+  const LogSumExp state = log_sum_exp(whole(planned, op.out[0]), planned.program.shape.labelled());
   at::parallel_for(0, rows, kRowGrain, [&](int64_t first, int64_t last) {
     update_log_sum_exp(scores, targets, tile.first_row, tile.rows, !op.accumulate, state, first, last);
   });
@@ -345,7 +345,7 @@ void Operations::loss(const PlannedPass& planned, const Op& op, const PassInput&
   const auto rows = static_cast<int64_t>(input.batch.rows.size());
   auto* logprobs = as<float>(buffer(planned, op.out[0], rows * 4));
   auto* losses = as<double>(whole(planned, op.out[1]));
-  const LogSumExp state = log_sum_exp(whole(planned, op.in[0]), planned.program.shape.tokens());
+  const LogSumExp state = log_sum_exp(whole(planned, op.in[0]), planned.program.shape.labelled());
   const double sum = finish_log_probabilities(state, rows, logprobs);
   if (op.in[1] < 0) {
     losses[op.branch] += sum;

@@ -77,6 +77,7 @@ void attention(DType dtype, const std::byte* q, const std::byte* k, const std::b
                                           heads_view(dtype, v, batch, seq, heads, head_dim));
   ZO2_ASSERT(out.transpose(1, 2).is_contiguous());
   if (out.data_ptr() == region) return;
+  ZO2_ASSERT(out.data_ptr() >= region + batch * seq * heads * head_dim * dtype_bytes(dtype));
   const auto bytes = static_cast<size_t>(batch * seq * heads * head_dim * dtype_bytes(dtype));
   ZO2_CUDA_CHECK(cudaMemcpyAsync(region, out.data_ptr(), bytes, cudaMemcpyDeviceToDevice, stream));
 }
@@ -94,8 +95,7 @@ int64_t measure_attention_workspace(DType dtype, int64_t batch, int64_t seq, int
   }
   synchronize_device();
   c10::cuda::CUDACachingAllocator::emptyCache();
-  // At least a granule: the result's own size need not be a multiple of one.
-  return used - batch * seq * heads * head_dim * dtype_bytes(dtype) + 512;
+  return used - batch * seq * heads * head_dim * dtype_bytes(dtype) + RegionScope::kScalarsBytes;
 }
 
 }  // namespace zo2::cuda

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "runtime/cuda/attention.h"
 #include "runtime/cuda/operations.h"
+#include "runtime/cuda/pass_graphs.h"
 #include "runtime/executor.h"
 #include "runtime/nvtx.h"
 #include "runtime/pass.h"
@@ -51,7 +52,11 @@ struct TracedOp {
 class CudaExecutor final : public Executor {
  public:
   CudaExecutor(const Plan& plan, HostWeights& weights, const ExecutorSettings& settings)
-      : plan_(plan), settings_(settings), operations_(plan, weights, settings_), last_end_(true) {
+      : plan_(plan),
+        settings_(settings),
+        operations_(plan, weights, settings_),
+        graphs_(plan, operations_.stream_of(Stream::compute)),
+        last_end_(true) {
     ZO2_CHECK(!settings.direction_source, UsageError, "directions from elsewhere are for the CPU only");
     cuda::load_libtorch_cuda();
     for (const PlannedPass* pass : plan.passes()) lines_.try_emplace(pass, *pass);
@@ -222,10 +227,23 @@ class CudaExecutor final : public Executor {
   }
 
   void enqueue(const PlannedPass& planned, const PassInput& input) {
-    Line& line = lines_.at(&planned);
     PassSlot& slot = slots_[static_cast<size_t>(passes_++) % slots_.size()];
     if (slot.busy) slot.ended.synchronize();
     const bool traced = planned.program.shape.training() && settings_.trace.contains(input.step);
+    if (!planned.graph || traced || !launch_graph(planned, input, slot)) enqueue_ops(planned, input, slot, traced);
+    slot.ended.record(operations_.stream_of(Stream::compute));
+    slot.busy = true;
+  }
+
+  bool launch_graph(const PlannedPass& planned, const PassInput& input, PassSlot& slot) {
+    const NvtxRange range("graph", static_cast<uint64_t>(input.step));
+    const auto run = [&](const ScheduledOp& op) { operations_.run(planned, op, input, slot.memory); };
+    const auto exclusive = [&](const ScheduledOp& op) { return operations_.uses_workspace(planned, op, input); };
+    return graphs_.launch(planned, input, run, exclusive);
+  }
+
+  void enqueue_ops(const PlannedPass& planned, const PassInput& input, PassSlot& slot, bool traced) {
+    Line& line = lines_.at(&planned);
     const std::vector<ScheduledOp>& ops = planned.schedule.ops;
     for (size_t index = 0; index < ops.size(); ++index) {
       const ScheduledOp& scheduled = ops[index];
@@ -248,13 +266,12 @@ class CudaExecutor final : public Executor {
       }
       if (line.done[index]) line.done[index]->record(stream);
     }
-    slot.ended.record(operations_.stream_of(Stream::compute));
-    slot.busy = true;
   }
 
   const Plan& plan_;
   const ExecutorSettings settings_;
   cuda::Operations operations_;
+  cuda::PassGraphs graphs_;
   std::map<const PlannedPass*, Line> lines_;  // of the plan's passes
   std::vector<PassSlot> slots_;
 

@@ -31,6 +31,7 @@ struct Gemm::Planned {
   cublasLtMatrixLayout_t in = nullptr;
   cublasLtMatrixLayout_t out = nullptr;
   cublasLtMatmulAlgo_t algorithm{};
+  size_t workspace_bytes = 0;
 
   Planned() = default;
   Planned(const Planned&) = delete;
@@ -102,8 +103,11 @@ Gemm::Planned& Gemm::planned(const GemmShape& shape) {
   ZO2_CHECK(found == 1, DeviceError, "cuBLAS has no product for {} [{}, {}] x [{}, {}]^T", dtype_name(shape.dtype),
             shape.rows, shape.in_cols, shape.out_cols, shape.in_cols);
   plan.algorithm = result.algo;
+  plan.workspace_bytes = result.workspaceSize;
   return plan;
 }
+
+bool Gemm::uses_workspace(const GemmShape& shape) { return planned(shape).workspace_bytes > 0; }
 
 void Gemm::run(const GemmShape& shape, const std::byte* in, const std::byte* weights, const std::byte* bias,
                std::byte* out, cudaStream_t stream) {

@@ -41,9 +41,12 @@ class Gemm {
   Gemm& operator=(const Gemm&) = delete;
 
   // out [rows, out_cols] = [out +] in [rows, in_cols] weights [out_cols, in_cols]^T [+ bias [out_cols]] [then ReLU];
-  // out is float32 with float_out, else in the dtype. One stream at a time: the workspace is shared.
+  // out is float32 with float_out, else in the dtype. Products that use the
+  // workspace must follow one another.
   void run(const GemmShape& shape, const std::byte* in, const std::byte* weights, const std::byte* bias, std::byte* out,
            cudaStream_t stream);
+  // Whether such a product uses the workspace.
+  bool uses_workspace(const GemmShape& shape);
 
  private:
   struct Planned;

@@ -12,8 +12,8 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int kWarps = kThreads / 32;
 
-// The sum over the block, the same in every thread and in every run.
-template <typename T>
+// The sum over a block of so many threads, the same in every thread and in every run.
+template <int Threads = kThreads, typename T>
 __device__ T block_sum(T value, T* shared) {
 #pragma unroll
   for (int offset = 16; offset > 0; offset /= 2) value += __shfl_xor_sync(0xffffffffu, value, offset);
@@ -22,7 +22,7 @@ __device__ T block_sum(T value, T* shared) {
   __syncthreads();
   T total = shared[0];
 #pragma unroll
-  for (int warp = 1; warp < kWarps; ++warp) total += shared[warp];
+  for (int warp = 1; warp < Threads / 32; ++warp) total += shared[warp];
   return total;
 }
 
@@ -44,17 +44,17 @@ __global__ void copy_words_kernel(const int32_t* from, int32_t* to, int64_t coun
 }
 
 // A block a row. N elements a thread at a time; N is 1 when rows are not whole packs, or the vectors lie at odd places.
-template <typename T, int N>
-__global__ void __launch_bounds__(kThreads)
+template <typename T, int N, int Threads>
+__global__ void __launch_bounds__(Threads)
     layer_norm_kernel(const T* in, const T* gamma, const T* beta, T* out, int cols) {
   extern __shared__ float row[];  // [cols]
-  __shared__ float partial[kWarps];
+  __shared__ float partial[Threads / 32];
   using P = Pack<T, N>;
   const P* from = reinterpret_cast<const P*>(in + int64_t{blockIdx.x} * cols);
   P* to = reinterpret_cast<P*>(out + int64_t{blockIdx.x} * cols);
   const int packs = cols / N;
   float sum = 0;
-  for (int pack = threadIdx.x; pack < packs; pack += kThreads) {
+  for (int pack = threadIdx.x; pack < packs; pack += Threads) {
     const P value = from[pack];
 #pragma unroll
     for (int i = 0; i < N; ++i) {
@@ -63,17 +63,17 @@ __global__ void __launch_bounds__(kThreads)
       sum += x;
     }
   }
-  const float mean = block_sum(sum, partial) / static_cast<float>(cols);
+  const float mean = block_sum<Threads>(sum, partial) / static_cast<float>(cols);
   float squares = 0;
-  for (int pack = threadIdx.x; pack < packs; pack += kThreads) {
+  for (int pack = threadIdx.x; pack < packs; pack += Threads) {
 #pragma unroll
     for (int i = 0; i < N; ++i) {
       const float centred = row[pack * N + i] - mean;
       squares += centred * centred;
     }
   }
-  const float scale = 1.0f / sqrtf(block_sum(squares, partial) / static_cast<float>(cols) + 1e-5f);
-  for (int pack = threadIdx.x; pack < packs; pack += kThreads) {
+  const float scale = 1.0f / sqrtf(block_sum<Threads>(squares, partial) / static_cast<float>(cols) + 1e-5f);
+  for (int pack = threadIdx.x; pack < packs; pack += Threads) {
     const P g = reinterpret_cast<const P*>(gamma)[pack];
     const P b = reinterpret_cast<const P*>(beta)[pack];
     P value;
@@ -261,20 +261,23 @@ void copy_words(const int32_t* from, int32_t* to, int64_t count, cudaStream_t st
 void layer_norm(DType dtype, const std::byte* in, const std::byte* gamma, const std::byte* beta, std::byte* out,
                 int64_t rows, int64_t cols, cudaStream_t stream) {
   dispatch_dtype(dtype, [&]<typename T>() {
-    const auto launch = [&](auto kernel) {
+    const auto launch = [&](auto kernel, int threads) {
       const auto row_bytes = static_cast<int>(cols) * 4;
       if (row_bytes > 47 * 1024) {  // beyond 48 KiB, static ones included, shared memory must be asked for
         ZO2_CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, row_bytes));
       }
-      kernel<<<static_cast<unsigned>(rows), kThreads, static_cast<size_t>(row_bytes), stream>>>(
+      kernel<<<static_cast<unsigned>(rows), threads, static_cast<size_t>(row_bytes), stream>>>(
           reinterpret_cast<const T*>(in), reinterpret_cast<const T*>(gamma), reinterpret_cast<const T*>(beta),
           reinterpret_cast<T*>(out), static_cast<int>(cols));
     };
     constexpr int N = 16 / sizeof(T);
-    if (cols % N == 0 && aligned(in) && aligned(gamma) && aligned(beta) && aligned(out)) {
-      launch(layer_norm_kernel<T, N>);
+    constexpr int kFew = 64;
+    if (cols % N != 0 || !aligned(in) || !aligned(gamma) || !aligned(beta) || !aligned(out)) {
+      launch(layer_norm_kernel<T, 1, kThreads>, kThreads);
+    } else if (cols / N <= kFew) {
+      launch(layer_norm_kernel<T, N, kFew>, kFew);
     } else {
-      launch(layer_norm_kernel<T, 1>);
+      launch(layer_norm_kernel<T, N, kThreads>, kThreads);
     }
   });
   ZO2_CUDA_CHECK(cudaGetLastError());

@@ -296,24 +296,40 @@ void Operations::layer_norm(const PlannedPass& planned, const Op& op, const Pass
                    compute_);
 }
 
-void Operations::linear(const PlannedPass& planned, const Op& op, const PassInput& input) {
+GemmShape Operations::product(const PlannedPass& planned, const Op& op, const PassInput& input) const {
   const Tile& tile = planned.program.tiles[op.tile];
-  const int64_t rows = rows_of(op, input);
-  cuda::GemmShape shape;
+  GemmShape shape;
   shape.dtype = rules_.dtype;
-  shape.rows = rows;
+  shape.rows = rows_of(op, input);
   shape.in_cols = op.in_cols;
   shape.out_cols = tile.rows;
-  shape.stride = op.out_cols;
-  shape.column = tile.first_row;
-  shape.bias = op.vectors >= 0;
-  shape.relu = op.relu;
-  shape.accumulate = op.accumulate;
+  if (op.kind == OpKind::linear) {
+    shape.stride = op.out_cols;
+    shape.column = tile.first_row;
+    shape.bias = op.vectors >= 0;
+    shape.relu = op.relu;
+    shape.accumulate = op.accumulate;
+  } else {  // logits of the tile
+    shape.stride = tile.rows;
+    shape.float_out = true;
+  }
+  return shape;
+}
+
+bool Operations::uses_workspace(const PlannedPass& planned, const ScheduledOp& scheduled, const PassInput& input) {
+  const Op& op = planned.program.ops[scheduled.op];
+  const bool multiplies = op.kind == OpKind::linear || op.kind == OpKind::head || op.kind == OpKind::arg_max;
+  return multiplies && gemm_.uses_workspace(product(planned, op, input));
+}
+
+void Operations::linear(const PlannedPass& planned, const Op& op, const PassInput& input) {
+  const Tile& tile = planned.program.tiles[op.tile];
+  const GemmShape shape = product(planned, op, input);
   const std::byte* bias =
       shape.bias ? whole(planned, op.vectors) + bytes_of(op.vector_offset[0] + tile.first_row) : nullptr;
-  gemm_.run(shape, buffer(planned, op.in[0], bytes_of(rows * op.in_cols)),
+  gemm_.run(shape, buffer(planned, op.in[0], bytes_of(shape.rows * op.in_cols)),
             buffer(planned, op.weights, bytes_of(tile.count())), bias,
-            buffer(planned, op.out[0], bytes_of(rows * op.out_cols)) + bytes_of(tile.first_row), compute_);
+            buffer(planned, op.out[0], bytes_of(shape.rows * op.out_cols)) + bytes_of(tile.first_row), compute_);
 }
 
 void Operations::attention(const PlannedPass& planned, const Op& op, const PassInput& input) {
@@ -359,21 +375,15 @@ void Operations::select_rows(const PlannedPass& planned, const Op& op, const Pas
 
 cuda::LogSumExp Operations::log_sum_exp(const PlannedPass& planned, int index) {
   auto* data = as<float>(whole(planned, index));
-  const int64_t tokens = planned.program.shape.tokens();
-  return {data, data + tokens, data + 2 * tokens};
+  const int64_t rows = planned.program.shape.labelled();
+  return {data, data + rows, data + 2 * rows};
 }
 
 const float* Operations::logits(const PlannedPass& planned, const Op& op, const PassInput& input) {
   const Tile& tile = planned.program.tiles[op.tile];
-  const auto rows = static_cast<int64_t>(input.batch.rows.size());
-  std::byte* logits = buffer(planned, op.out[1], rows * tile.rows * 4);
-  cuda::GemmShape shape;
-  shape.dtype = rules_.dtype;
-  shape.rows = rows;
-  shape.in_cols = op.in_cols;
-  shape.out_cols = shape.stride = tile.rows;
-  shape.float_out = true;
-  gemm_.run(shape, buffer(planned, op.in[0], bytes_of(rows * op.in_cols)),
+  const GemmShape shape = product(planned, op, input);
+  std::byte* logits = buffer(planned, op.out[1], shape.rows * tile.rows * 4);
+  gemm_.run(shape, buffer(planned, op.in[0], bytes_of(shape.rows * op.in_cols)),
             buffer(planned, op.weights, bytes_of(tile.count())), nullptr, logits, compute_);
   return as<float>(logits);
 }

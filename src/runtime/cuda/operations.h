@@ -30,6 +30,9 @@ class Operations {
   // Enqueues one operation of one pass; the passes' operations in program order. True when a copy moved something.
   bool run(const PlannedPass& planned, const ScheduledOp& scheduled, const PassInput& input, PassMemory& memory);
 
+  // Whether one operation uses memory outside the arena that others use too: cuBLAS's workspace.
+  bool uses_workspace(const PlannedPass& planned, const ScheduledOp& scheduled, const PassInput& input);
+
   // `entries` are the log's newest before `next_step`. With the device idle.
   void start(int64_t next_step, std::span<const LogEntry> entries);
   // Copies every resident tile between its place and the host, and waits.
@@ -69,6 +72,7 @@ class Operations {
   void inputs(const PlannedPass&, const PassInput&, PassMemory&);
   void gather(const PlannedPass&, const Op&, const PassInput&, PassMemory&);
   void layer_norm(const PlannedPass&, const Op&, const PassInput&);
+  GemmShape product(const PlannedPass&, const Op&, const PassInput&) const;  // linear, head, arg_max
   void linear(const PlannedPass&, const Op&, const PassInput&);
   void attention(const PlannedPass&, const Op&, const PassInput&);
   void cache(const PlannedPass&, const Op&, const PassInput&);

@@ -4,12 +4,14 @@
 
 #include <mutex>
 
+#include "base/error.h"
+
 namespace zo2::cuda {
 namespace {
 
 namespace caching = c10::cuda::CUDACachingAllocator;
 
-constexpr int64_t kRegionAlignment = 512;  // as the caching allocator rounds
+constexpr size_t kScalarBytes = 16;
 thread_local RegionScope* current = nullptr;
 
 void keep(void* /*data*/) {}
@@ -24,7 +26,7 @@ class RegionAllocator final : public caching::CUDAAllocator {
   c10::DataPtr allocate(size_t bytes) override {
     RegionScope* scope = current;
     if (scope == nullptr || bytes == 0) return inner_->allocate(bytes);
-    std::byte* data = scope->take(bytes);
+    std::byte* data = bytes <= kScalarBytes ? scope->scalars() : scope->take(bytes);
     if (data == nullptr) return inner_->allocate(bytes);
     return {data, data, &keep, c10::Device(c10::DeviceType::CUDA, 0)};
   }
@@ -94,7 +96,10 @@ class RegionAllocator final : public caching::CUDAAllocator {
 };
 
 RegionScope::RegionScope(std::byte* data, int64_t bytes, const char* what)
-    : Region(data, bytes, kRegionAlignment, what), outer_(current) {
+    : Region(data, bytes - kScalarsBytes, kRegionAlignment, what),
+      scalars_(data == nullptr ? nullptr : data + bytes - kScalarsBytes),
+      outer_(current) {
+  ZO2_ASSERT(data == nullptr || bytes >= kScalarsBytes);
   static std::once_flag installed;
   std::call_once(installed, [] {
     static RegionAllocator allocator(caching::get());

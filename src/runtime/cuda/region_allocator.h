@@ -11,13 +11,21 @@ namespace zo2::cuda {
 // and the scope counts. One stream only: nothing waits before memory is used again.
 class RegionScope : public Region {
  public:
-  // `what` names the operation in errors. Each request is rounded up to 512 bytes.
+  static constexpr int64_t kRegionAlignment = 512;  // each request is rounded up to it, as by the caching allocator
+  // The end of a region serves all requests of 16 bytes or less: states of the random generator, which attention asks
+  // for (while a graph is captured before anything else) and without dropout neither reads nor writes.
+  static constexpr int64_t kScalarsBytes = kRegionAlignment;
+
+  // `what` names the operation in errors.
   RegionScope(std::byte* data, int64_t bytes, const char* what);
   ~RegionScope();
   RegionScope(const RegionScope&) = delete;
   RegionScope& operator=(const RegionScope&) = delete;
 
+  std::byte* scalars() const { return scalars_; }  // null where it only counts
+
  private:
+  std::byte* scalars_;
   RegionScope* outer_;
 };
 

@@ -138,7 +138,7 @@ __global__ void __launch_bounds__(kThreads)
   const int64_t row = (ids != nullptr ? ids[token] : token % seq) + index_offset;
   const auto first = static_cast<uint64_t>(row * table.cols);
   // Philox blocks do not start at rows when cols is not a multiple of 4.
-  const uint64_t index = first / N * N + (uint64_t{blockIdx.y} * kThreads + threadIdx.x) * N;
+  const uint64_t index = first / N * N + (uint64_t{blockIdx.y} * blockDim.x + threadIdx.x) * N;
   const uint64_t end = first + static_cast<uint64_t>(table.cols);
   if (index >= end) return;
   const int64_t tile = row / table.rows_per_tile;
@@ -307,13 +307,15 @@ void gather(const VisitRules& rules, const GatherTable& table, const int32_t* id
     auto* minus = reinterpret_cast<T*>(out[1]);
     const bool packs = table.cols % 8 == 0;
     const int64_t threads = packs ? table.cols / 8 : table.cols / 4 + 2;
-    const dim3 grid(static_cast<unsigned>(tokens), blocks_for(threads));
+    const auto block =
+        static_cast<int>(std::min<int64_t>(kThreads, (threads + 31) / 32 * 32));  // of a narrow row: less
+    const dim3 grid(static_cast<unsigned>(tokens), blocks_for(threads, block));
     if (packs) {
       gather_rows<T, D, kStochastic, kRounded, 8>
-          <<<grid, kThreads, 0, stream>>>(table, ids, index_offset, seq, pending, direction, accumulate, plus, minus);
+          <<<grid, block, 0, stream>>>(table, ids, index_offset, seq, pending, direction, accumulate, plus, minus);
     } else {
       gather_rows<T, D, kStochastic, kRounded, 4>
-          <<<grid, kThreads, 0, stream>>>(table, ids, index_offset, seq, pending, direction, accumulate, plus, minus);
+          <<<grid, block, 0, stream>>>(table, ids, index_offset, seq, pending, direction, accumulate, plus, minus);
     }
   });
   ZO2_CUDA_CHECK(cudaGetLastError());
