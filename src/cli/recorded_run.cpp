@@ -1,10 +1,13 @@
 #include "cli/recorded_run.h"
 
 #include <filesystem>
+#include <span>
 
+#include "base/convert.h"
 #include "base/error.h"
 #include "cli/job_config.h"
 #include "cli/live_line.h"
+#include "cli/record_log.h"
 #include "experiment/config_schema.h"
 #include "optimizer/run_folder.h"
 #include "store/snapshot.h"
@@ -15,8 +18,10 @@ namespace {
 namespace fs = std::filesystem;
 
 StepLog open_log(const fs::path& folder) {
+  if (is_record(folder)) return log_of_record(folder);
   const fs::path path = folder / kStepLogFile;
-  ZO2_CHECK(fs::exists(path), UsageError, "{} has no {}: not a folder that `zo2 train --out` wrote", folder.string(),
+  ZO2_CHECK(fs::exists(path), UsageError,
+            "{} has no {}: not a folder that `zo2 train --out` wrote, nor a record of a cell", folder.string(),
             kStepLogFile);
   StepLog log = read_step_log(path);
   ZO2_CHECK(log.header.noise_version == kNoiseVersion, UsageError,
@@ -60,7 +65,10 @@ Plan plan_of(const Json& config, const ModelConfig& model) {
 }  // namespace
 
 void RecordedRunOptions::add_to(CLI::App& command) {
-  command.add_option("run", run, "Folder of `zo2 train --out`; step.log is enough, with --model")->required();
+  command
+      .add_option("run", run,
+                  "Folder of `zo2 train --out`, where step.log is enough, with --model; or of a cell's record")
+      ->required();
   command.add_option("--model", model,
                      "The base: a Hugging Face folder, or a name (random weights); default: as the run was given it");
   command.add_option("--device", device, "auto, cpu or cuda: the result is the same")->capture_default_str();
@@ -79,7 +87,8 @@ RecordedRun::RecordedRun(const RecordedRunOptions& options)
   plan_ = plan_of(config_, source_.config);
   settings_ = executor_settings_from_config(config_);
   settings_.rounded_noise = plan_.settings.scheme.noise_buffer;
-  ZO2_CHECK(parameter_table_hash(plan_.table) == log_.header.parameter_table_hash, UsageError,
+  const std::string& table = log_.header.parameter_table_hash;
+  ZO2_CHECK(table.empty() || parameter_table_hash(plan_.table) == table, UsageError,
             "{} was trained on a model with other parameters than {}: name its base with --model", folder_,
             source_.config.name);
 }
@@ -100,24 +109,47 @@ int64_t RecordedRun::chosen_step(const RecordedRunOptions& options) const {
 }
 
 HostWeights RecordedRun::weights(bool shortcut) const {
-  HostWeights weights(plan_.table, plan_.settings.dtype);
-  const auto snapshot = shortcut ? newest_snapshot(folder_, step_) : std::nullopt;
-  if (snapshot) {
+  if (const auto snapshot = shortcut ? newest_snapshot(folder_, step_) : std::nullopt) {
+    HostWeights weights(plan_.table, plan_.settings.dtype);
     load_snapshot(*snapshot, weights);
-  } else {
-    source_.fill(weights, config_at(config_, "method.noise_seed").get<uint64_t>());
-    const std::string hash = weights_hash(weights);
-    ZO2_CHECK(hash == log_.header.base_hash, UsageError,
-              "{} is not the base of {}: its weights have the hash {}, the log's base {}; name the base with --model",
-              source_.checkpoint ? source_.checkpoint->path().string() : source_.config.name, folder_, hash,
-              log_.header.base_hash);
+    replay(weights, settings_, snapshot->next_step);
+    return weights;
   }
-  const int64_t from = snapshot ? snapshot->next_step : 0;
+  HostWeights weights = base();
+  replay(weights, settings_, 0);
+  return weights;
+}
+
+HostWeights RecordedRun::base() const {
+  HostWeights weights(plan_.table, plan_.settings.dtype);
+  source_.fill(weights, config_at(config_, "method.noise_seed").get<uint64_t>());
+  const std::string hash = weights_hash(weights);
+  ZO2_CHECK(hash == log_.header.base_hash, UsageError,
+            "{} is not the base of {}: its weights have the hash {}, the log's base {}; name the base with --model",
+            source_.checkpoint ? source_.checkpoint->path().string() : source_.config.name, folder_, hash,
+            log_.header.base_hash);
+  return weights;
+}
+
+HostWeights RecordedRun::unrounded() const {
+  const HostWeights rounded = base();
+  HostWeights weights(plan_.table, DType::f32);
+  for (int weight = 0; weight < weights.count(); ++weight) {
+    auto* values = reinterpret_cast<float*>(weights.data(weight));
+    to_float(rounded.dtype(), rounded.data(weight),
+             std::span(values, static_cast<size_t>(plan_.table.weights[weight].count())));
+  }
+  ExecutorSettings settings = settings_;
+  settings.rounding = Rounding::nearest;
+  replay(weights, settings, 0);
+  return weights;
+}
+
+void RecordedRun::replay(HostWeights& weights, const ExecutorSettings& settings, int64_t from) const {
   const std::string unit = fmt::format("elements through {} steps", step_ - from);
   LiveLine line;
-  replay_weights(device_, weights, plan_.commits, settings_, log_.entries, log_.header.pairs, from, step_,
+  replay_weights(device_, weights, plan_.commits, settings, log_.entries, log_.header.pairs, from, step_,
                  [&](int64_t done, int64_t all) { line.show(done, all, unit); });
-  return weights;
 }
 
 std::optional<std::string> RecordedRun::recorded_hash() const {
@@ -125,6 +157,12 @@ std::optional<std::string> RecordedRun::recorded_hash() const {
   if (!fs::exists(path)) return std::nullopt;
   const Json result = read_json(path);
   try {
+    if (is_record(folder_)) {
+      const Json& hashes = result.at("hashes");
+      if (step_ == log_.next_step()) return hashes.at("final_weights").get<std::string>();
+      if (result.at("metrics").value("selected_step", int64_t{-1}) != step_) return std::nullopt;
+      return hashes.at("selected_weights").get<std::string>();
+    }
     if (result.at("steps") == step_) return result.at("final_weights").get<std::string>();
     if (result.value("selected_step", int64_t{-1}) == step_) return result.at("selected_weights").get<std::string>();
   } catch (const Json::exception& error) {

@@ -1,5 +1,6 @@
-// A run of `zo2 train --out` read back: its weights at any step, made again from the base and the step log without
-// data. What `zo2 replay` and `zo2 export` share. Reads only, so a run that is going on may be read too.
+// A run of `zo2 train --out`, or the record of a cell, read back: its weights at any step, made again from the base and
+// the step log (of a record: its samples) without data. What `zo2 replay` and `zo2 export` share. Reads only, so a run
+// that is going on may be read too.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -40,11 +41,17 @@ class RecordedRun {
   // the newest snapshot that is not later, where there is one.
   HostWeights weights(bool shortcut) const;
 
+  // The weights before the first step. Their hash must be the header's (UsageError, saying both).
+  HostWeights base() const;
+  // The base in float32, with everything that the log asks for up to step(), rounded to float32 only.
+  HostWeights unrounded() const;
+
   // The hash that the run itself found of its weights at step(): RUN/result.json. nullopt when it says none.
   std::optional<std::string> recorded_hash() const;
 
  private:
   int64_t chosen_step(const RecordedRunOptions& options) const;
+  void replay(HostWeights& weights, const ExecutorSettings& settings, int64_t from) const;
 
   std::string folder_;
   StepLog log_;

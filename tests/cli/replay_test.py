@@ -123,3 +123,53 @@ def test_what_cannot_be_replayed_is_named(zo2, shared, model, tmp_path):
     assert "config.json" in refused()
     config.unlink()
     assert "name the base checkpoint with --model" in refused()
+
+
+RECORD = """
+name: record
+defaults:
+  model.path: {model}
+  data: {{batch: 2, seq: 12}}
+  method: {{lr: 1e-3, weight_decay: 0.1, writeback_every: 4, rounding: stochastic, perturbations: 2}}
+  train: {{steps: 20, warmup: 4, schedule: linear}}
+  engine: {{device: cpu, dtype: bf16, threads: 1}}
+"""
+
+
+def test_a_cells_record_replays_from_its_samples(zo2, model, tmp_path):
+    manifest = tmp_path / "record.yaml"
+    manifest.write_text(RECORD.format(model=model))
+    zo2("run", manifest, "--out", tmp_path / "out")
+    (record,) = (tmp_path / "out" / "cells").glob("*/r0")
+    hashes = json.loads((record / "result.json").read_text())["hashes"]
+    found = replay(zo2, record)
+    assert (found["verdict"], found["weights"], found["step"]) == ("equal", hashes["final_weights"], 20)
+    assert replay(zo2, record, "--step", 7)["verdict"] == "unknown"
+    # Thinned samples, and methods whose weights are no function of a log.
+    samples = record / "samples.jsonl"
+    lines = samples.read_text().splitlines(keepends=True)
+    samples.write_text("".join(lines[:5] + lines[6:]))
+    assert "after step 4 comes step 6" in zo2("replay", record, code=2).stderr
+    samples.write_text("".join(lines))
+    config = json.loads((record / "config.json").read_text())
+    config["config"]["method"]["name"] = "mezo"
+    (record / "config.json").write_text(json.dumps(config))
+    assert "method mezo are no function of a log" in zo2("replay", record, code=2).stderr
+
+
+def test_rounding_to_16_bits_loses_small_updates_unless_it_is_stochastic(zo2, model, tmp_path):
+    update = {}
+    for name, flags in {"fp32": ("--dtype", "fp32"), "nearest": ("--dtype", "bf16"),
+                        "stochastic": ("--dtype", "bf16", "--rounding", "stochastic")}.items():
+        train(zo2, model, tmp_path / name, 20, *flags, lr="1e-6")
+        found = replay(zo2, tmp_path / name, "--update")
+        assert found["verdict"] == "equal"
+        update[name] = found["update"]
+    assert update["fp32"]["kept"] == pytest.approx(1, abs=1e-3)
+    assert update["fp32"]["applied_norm"] == pytest.approx(update["fp32"]["asked_norm"], rel=1e-3)
+    # Updates of 1e-6 times a gradient of tens are far below half of bf16's unit for weights near 0.02 (6e-5).
+    assert update["nearest"]["kept"] < 0.5
+    assert 0.5 < update["stochastic"]["kept"] < 1.5, "nothing is lost on average, though each element is noisy"
+    assert update["stochastic"]["applied_norm"] > 2 * update["stochastic"]["asked_norm"]
+    text = zo2("replay", tmp_path / "nearest", "--update").stdout
+    assert f"{100 * update['nearest']['kept']:.2f}% of what was asked for" in text
