@@ -30,7 +30,8 @@ def metric(records) -> str:
 def rows(results) -> dict[str, list]:
     """{name: tested records}, in the order of the cells; of the model and task that come first."""
     records = [record for cell in results.cells for record in cell.repeats]
-    tested = [record for record in records if record.number(metric(records)) is not None]
+    name = metric(records)
+    tested = [record for record in records if record.number(name) is not None]
     tested = [record for record in tested if _task(record) == _task(tested[0])]
     if not tested:
         raise NothingToDraw("no record has test_accuracy or test_f1: train on a task (docs/tasks.md)")

@@ -74,8 +74,8 @@ unit_tests() { ctest --test-dir build --output-on-failure -j "$jobs" --timeout 6
 
 python_tests() { python -m pytest -q -p no:cacheprovider --junit-xml="$reports/current/pytest.xml" "${python_test_folders[@]}"; }
 
-# Long comparisons of many runs or plans and tests of statistics: they say nothing new about memory and threads, and are many times
-# slower under a sanitizer.
+# Long comparisons of many runs or plans and tests of statistics: they say nothing new about memory and threads, and are
+# many times slower under a sanitizer.
 long_tests='*Statistics*:Streams.*:All/Equality*:Equality.InFp32*:Equality.Untied*:Resume.Stopped*:Schedule.IsSoundForEveryScheme:CheckSchedule.FindsEvery*'
 
 # Builds the test programs of these layers with a sanitizer and runs each as one process.

@@ -87,8 +87,8 @@ void eval(const EvalOptions& options) {
   check_fits(task, file, source.config);
   warn_of_other_tokenizer(task, options.evaluator.model);
   const bool answering = task.kind == TaskKind::generation;
-  const int64_t batch = std::min(options.batch, file.sequences());
-  Evaluator::Shape shape{.batch = batch, .seq = file.longest(), .labels = batch * file.most_labels()};
+  const int64_t sequences = std::min(options.batch, file.sequences());
+  Evaluator::Shape shape{.batch = sequences, .seq = file.longest(), .labels = sequences * file.most_labels()};
   if (answering) {
     shape.generation =
         generation_shape(std::min(options.batch, file.examples()), longest_of(prompts_of(file)), task.generation);

@@ -4,12 +4,13 @@
 #include "cli/job_config.h"
 #include "experiment/config_schema.h"
 #include "experiment/record.h"
+#include "optimizer/run_folder.h"
 #include "runtime/pass.h"
 
 namespace zo2 {
 
 bool is_record(const std::filesystem::path& folder) {
-  return !std::filesystem::exists(folder / "step.log") && std::filesystem::exists(folder / "samples.jsonl") &&
+  return !std::filesystem::exists(folder / kStepLogFile) && std::filesystem::exists(folder / "samples.jsonl") &&
          std::filesystem::exists(folder / "result.json");
 }
 

@@ -131,12 +131,11 @@ HostWeights RecordedRun::base() const {
   return weights;
 }
 
-HostWeights RecordedRun::unrounded() const {
-  const HostWeights rounded = base();
+HostWeights RecordedRun::unrounded(const HostWeights& base) const {
   HostWeights weights(plan_.table, DType::f32);
   for (int weight = 0; weight < weights.count(); ++weight) {
     auto* values = reinterpret_cast<float*>(weights.data(weight));
-    to_float(rounded.dtype(), rounded.data(weight),
+    to_float(base.dtype(), base.data(weight),
              std::span(values, static_cast<size_t>(plan_.table.weights[weight].count())));
   }
   ExecutorSettings settings = settings_;

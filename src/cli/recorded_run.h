@@ -43,8 +43,8 @@ class RecordedRun {
 
   // The weights before the first step. Their hash must be the header's (UsageError, saying both).
   HostWeights base() const;
-  // The base in float32, with everything that the log asks for up to step(), rounded to float32 only.
-  HostWeights unrounded() const;
+  // base() in float32, with everything that the log asks for up to step(), rounded to float32 only.
+  HostWeights unrounded(const HostWeights& base) const;
 
   // The hash that the run itself found of its weights at step(): RUN/result.json. nullopt when it says none.
   std::optional<std::string> recorded_hash() const;

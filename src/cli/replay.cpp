@@ -27,7 +27,10 @@ int replay(const ReplayOptions& options) {
   const std::optional<std::string> recorded = run.recorded_hash();
   const bool differs = recorded && *recorded != hash;
   std::optional<UpdateSize> update;
-  if (options.update) update = update_size(run.base(), weights, run.unrounded());
+  if (options.update) {
+    const HostWeights base = run.base();
+    update = update_size(base, weights, run.unrounded(base));
+  }
   if (options.json) {
     Json result{{"step", run.step()},
                 {"logged_steps", run.logged_steps()},

@@ -96,8 +96,7 @@ class Checker {
   void check_apart(const std::vector<Access>& list, int node) {
     for (const Access& access : list) {
       for (const Access& other : list) {
-        const bool apart = other.space != access.space || other.end <= access.begin || access.end <= other.begin;
-        if (access.write && !apart && !(other.tag == access.tag)) {
+        if (access.write && access.overlaps(other) && !(other.tag == access.tag)) {
           report(fmt::format("{} writes what it also uses for something else", name(node)));
         }
       }
@@ -135,8 +134,7 @@ class Checker {
     std::vector<Record> kept;
     for (Record& record : records_) {
       Access& other = record.access;
-      const bool apart = other.space != access.space || other.end <= access.begin || access.end <= other.begin;
-      if (apart) {
+      if (!access.overlaps(other)) {
         kept.push_back(record);
         continue;
       }

@@ -1,7 +1,6 @@
 """The figures, from small folders of records whose numbers are invented (SYNTHETIC in every name)."""
 
 import gzip
-import hashlib
 import itertools
 import json
 import pathlib
@@ -10,60 +9,12 @@ import sys
 
 import numpy
 import pytest
+from synthetic import MIB, ROOT, TASK, TESTED, add, results_of, step
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
-
-from plots import __main__ as program  # noqa: E402
-from plots import ablation, accuracy, bars, forecast, intervals, loss, memory_table, overlap, series, style  # noqa: E402
-from plots import text, throughput, waterfall  # noqa: E402
-from plots.records import NothingToDraw, Results, read_figures, read_hardware, read_records  # noqa: E402
-
-EXPERIMENTS = ROOT / "experiments"
-MIB = 2**20
-DEFAULTS = {"model.name": "opt-125m", "model.path": None, "model.tie_embeddings": None, "data.batch": 1, "data.seq": 128,
-            "method.name": "zo2", "method.writeback_every": 1, "train.steps": 9, "engine.dtype": "bf16",
-            "engine.slots": 4, "engine.head": "chunked", "engine.gpu_memory": "smallest", "engine.host": "registered",
-            "engine.host_weights": "exact", "engine.trace": 0, "engine.project": False, "engine.device": "auto",
-            "engine.hardware": "h100-pcie5"}
-TESTED = {"test_accuracy": 0.85, "test_accuracy_error": 0.012, "test_examples": 872, "selected_step": 10}
-TASK = {"model.path": "models/tiny", "model.name": None, "data.path": "sst2", "data.seed": 42, "method.lr": 1e-5}
-
-
-def add(folder, config=None, *, state="ok", repeats=1, metrics=(), device="cpu", gpu=None, samples=(), **members):
-    """A cell's repeats; metrics: {name: value, or a list with one for each repeat}. Returns the first's folder."""
-    flat = DEFAULTS | (config or {})
-    nested = {}
-    for key, value in flat.items():
-        section, name = key.split(".")
-        nested.setdefault(section, {})[name] = value
-    digest = hashlib.sha256(json.dumps(flat).encode()).hexdigest()
-    cell = folder / "cells" / f"SYNTHETIC-{digest[:8]}"
-    for repeat in range(repeats):
-        path = cell / f"r{repeat}"
-        path.mkdir(parents=True)
-        request = {"schema": 1, "experiment": "SYNTHETIC", "slug": "SYNTHETIC", "repeat": repeat, "config_hash": digest,
-                   "config": nested}
-        numbers = {name: value[repeat] if isinstance(value, list) else value for name, value in dict(metrics).items()}
-        result = {"schema": 1, "state": state, "config_hash": digest, "metrics": numbers, "chosen": {"device": device}}
-        result |= members
-        (path / "config.json").write_text(json.dumps(request))
-        (path / "env.json").write_text(json.dumps({"gpu": {"name": gpu} if gpu else None}))
-        (path / "samples.jsonl").write_text("".join(json.dumps(sample) + "\n" for sample in samples))
-        (path / "result.json").write_text(json.dumps(result))
-        order = folder / "experiment.json"
-        cells = json.loads(order.read_text())["cells"] if order.exists() else []
-        order.write_text(json.dumps({"cells": cells + [{"config_hash": digest}] * (repeat == 0)}))
-    return cell / "r0"
-
-
-def results_of(*folders):
-    return Results([record for folder in folders for record in read_records(folder)],
-                   read_figures(EXPERIMENTS / "reference"), read_hardware(EXPERIMENTS / "hardware"))
-
-
-def step(number, plus, minus):
-    return {"kind": "step", "step": number, "loss_plus": plus, "loss_minus": minus}
+from plots import __main__ as program
+from plots import ablation, bars, forecast, intervals, loss, memory_table, overlap, series, style
+from plots import text, throughput, waterfall
+from plots.records import NothingToDraw, read_figures, read_records
 
 
 def big(model, **config):
@@ -422,48 +373,6 @@ def test_device_memory_is_nvmls_where_all_cells_have_it(tmp_path):
 def test_sizes_and_rates_are_written_with_three_digits():
     assert [text.size(mib * MIB) for mib in (28.31, 865, 1333, 18040)] == ["28.3 MiB", "865 MiB", "1.30 GiB", "17.6 GiB"]
     assert [text.rate(rate) for rate in (39646.2, 305, 17.72)] == ["39,646", "305", "17.7"]
-
-
-def test_accuracy_has_a_row_for_each_setting_with_a_mark_for_each_seed(tmp_path):
-    losses = [{"kind": "eval", "step": 10, "loss": 0.4}, {"kind": "eval", "step": 20, "loss": 0.5}]
-    add(tmp_path, TASK, metrics=TESTED, samples=losses)
-    add(tmp_path, TASK | {"data.seed": 43}, metrics=TESTED, repeats=2)
-    add(tmp_path, TASK | {"method.lr": 1e-6}, metrics=TESTED)
-    add(tmp_path, TASK | {"data.path": "rte"}, metrics=TESTED)  # another task is not in the same figure
-    add(tmp_path, TASK | {"method.lr": 1e-4}, state="interrupted", metrics=TESTED)
-    add(tmp_path, TASK | {"method.lr": 1e-3})  # not tested
-    results = results_of(tmp_path)
-    assert {name: len(records) for name, records in accuracy.rows(results).items()} == {"lr 1e-05": 3, "lr 1e-06": 1}
-    left, right = accuracy.draw(results)["accuracy"].axes
-    assert [label.get_text() for label in left.get_yticklabels()] == ["lr 1e-05", "lr 1e-06"]
-    assert left.get_xlabel().endswith("n = 872)")
-    curve, kept = right.lines[0], right.lines[1]
-    assert list(curve.get_ydata()) == [0.4, 0.5] and list(kept.get_xdata()) == [10]
-
-
-def test_accuracy_does_not_say_what_nearly_all_rows_have_and_keeps_astray_runs_off_its_scale(tmp_path):
-    losses = [{"kind": "eval", "step": 10, "loss": 0.4}, {"kind": "eval", "step": 20, "loss": 0.5}]
-    for lr in (1e-6, 2e-6, 3e-6, 4e-6):
-        add(tmp_path, TASK | {"method.lr": lr}, metrics=TESTED, samples=losses)
-    add(tmp_path, TASK | {"method.lr": 1.0, "method.name": "mezo"}, metrics=TESTED | {"test_accuracy": 0.5},
-        samples=[{"kind": "eval", "step": 10, "loss": 2000.0}])
-    results = results_of(tmp_path)
-    assert list(accuracy.rows(results)) == ["lr 1e-06", "lr 2e-06", "lr 3e-06", "lr 4e-06", "lr 1.0, mezo"]
-    left, right = accuracy.draw(results)["accuracy"].axes
-    assert [note.get_text() for note in left.texts] == ["50.0"] and left.get_xlim()[0] > 80
-    assert right.get_ylim()[1] < 1
-
-
-def test_accuracy_is_f1_where_answers_were_generated(tmp_path):
-    answered = {"test_f1": 0.4, "test_f1_error": 0.02, "test_exact_match": 0.3, "test_examples": 32}
-    add(tmp_path, TASK, metrics=answered)
-    assert accuracy.draw(results_of(tmp_path))["accuracy"].axes[0].get_xlabel() == "F1, % (+- standard error, n = 32)"
-
-
-def test_accuracy_needs_a_tested_record(tmp_path):
-    add(tmp_path, TASK)
-    with pytest.raises(NothingToDraw, match="test_accuracy"):
-        accuracy.draw(results_of(tmp_path))
 
 
 def test_repeats_beyond_the_last_runs_and_excluded_cells_are_left_out(tmp_path):
